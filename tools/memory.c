@@ -1,0 +1,42 @@
+/* The host's memory. */
+#define _POSIX_C_SOURCE 200809L
+#include "memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void *host_allocate(const memory *m, size_t bytes)
+{
+    (void)m;
+    void *data = NULL;
+    return posix_memalign(&data, 256, bytes ? bytes : 1) ? NULL : data;
+}
+
+static void host_release(const memory *m, void *data)
+{
+    (void)m;
+    free(data);
+}
+
+static bool host_upload(const memory *m, void *to, const void *from, size_t bytes)
+{
+    (void)m;
+    if (bytes) memcpy(to, from, bytes);
+    return true;
+}
+
+static bool host_download(const memory *m, void *to, const void *from, size_t bytes)
+{
+    return host_upload(m, to, from, bytes);
+}
+
+const memory *memory_host(void)
+{
+    static const memory host = {{kDLCPU, 0}, NULL, host_allocate, host_release, host_upload, host_download};
+    return &host;
+}
+
+bool memory_on_host(const memory *m)
+{
+    return m->device.device_type != kDLCUDA;
+}

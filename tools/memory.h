@@ -1,0 +1,27 @@
+/* Where tensors live: the host, or a device that somebody plugs in by filling this table. */
+#ifndef TOOLS_MEMORY_H
+#define TOOLS_MEMORY_H
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <dlpack/dlpack.h>
+
+typedef struct memory memory;
+struct memory {
+    DLDevice device;
+    void *context;                                                                       /* the implementation's own */
+    void *(*allocate)(const memory *, size_t bytes);                                     /* 256-byte aligned, or NULL */
+    void (*release)(const memory *, void *data);                                         /* NULL data is fine */
+    bool (*upload)(const memory *, void *device_data, const void *host, size_t bytes);   /* done when it returns */
+    bool (*download)(const memory *, void *host, const void *device_data, size_t bytes); /* waits for earlier work */
+};
+
+const memory *memory_host(void);
+/* The first GPU's, through the driver's own library, opened when it is first asked for; its context becomes current to
+ * the calling thread. NULL with the reason where there is none. */
+const memory *memory_cuda(const char **reason);
+
+/* True where the processor can read and write the data directly. */
+bool memory_on_host(const memory *);
+
+#endif
