@@ -1,0 +1,209 @@
+/* What stands beside the arithmetic: the cost of a small call, of the dispatch alone, and of a longer sequence.
+ *
+ * decode-small-cpu  one token, 256 visible keys: `beyond_us` is the call's time less its flops at the matrix product's
+ *                   rate
+ * dispatch-cpu      the row's time is a call that only plans (arguments checked, kernel chosen); `smallest_us` a whole
+ *                   call of one query, one key, D 8
+ * linear-T-cpu      a window of 512 over T from 4k to 64k: nanoseconds a token, `worst` is the largest over the least, less 1
+ */
+#include "bench.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BATCH   16  /* calls in one timed sample of a small call */
+#define SAMPLES 501 /* kept at most */
+#define LEAST   21
+
+/* A dense call, made ready so that only the library's own work is timed. */
+typedef struct {
+    problem *p;
+    slat_block_sparse layout;
+    slat_attention tensors;
+    slat_exec exec;
+    slat_plan plan;
+} small_call;
+
+static void small_free(small_call *c)
+{
+    if (c->exec.workspace) memory_host()->release(memory_host(), c->exec.workspace);
+    problem_free(c->p);
+}
+
+static slat_status small_plan(small_call *c)
+{
+    c->exec.plan = &c->plan;
+    const slat_status status = slat_block_sparse_forward(&c->exec, &c->layout, &c->tensors);
+    c->exec.plan = NULL;
+    return status;
+}
+
+static bool small_make(small_call *c, const bench_row *row, const problem_parameters *parameters, shim_state *state)
+{
+    sentence why = {""};
+    *c = (small_call){.layout = {.causal = 1}, .exec = {.backend = row->backend}};
+    c->p = problem_new(parameters, LAYOUT_PLAIN, memory_host(), &why);
+    if (!c->p || !problem_allocate_outputs(c->p, PASS_FORWARD, LAYOUT_PLAIN, &why)) {
+        bench_fail(state, "%s", why.text);
+        problem_free(c->p);
+        return false;
+    }
+    tensor *const *t = c->p->t;
+    c->tensors = (slat_attention){.q = tensor_dl(t[ROLE_Q]), .k = tensor_dl(t[ROLE_K]), .v = tensor_dl(t[ROLE_V]),
+                                  .o = tensor_dl(t[ROLE_O]), .lse = tensor_dl(t[ROLE_LSE])};
+    slat_status status = small_plan(c);
+    if (status == SLAT_OK && c->plan.workspace) {
+        c->exec.workspace = memory_host()->allocate(memory_host(), c->plan.workspace);
+        c->exec.workspace_bytes = c->plan.workspace;
+    }
+    if (status == SLAT_OK) status = slat_block_sparse_forward(&c->exec, &c->layout, &c->tensors);
+    if (status == SLAT_OK) return true;
+    bench_fail(state, "%s: %s", slat_status_name(status), slat_error());
+    small_free(c);
+    return false;
+}
+
+/* Seconds of one call, from BATCH of them. */
+static double small_sample(small_call *c, bool plan_only)
+{
+    slat_plan plan;
+    slat_exec exec = c->exec;
+    if (plan_only) exec.plan = &plan;
+    const double start = bench_seconds();
+    for (int i = 0; i < BATCH; i++) slat_block_sparse_forward(&exec, &c->layout, &c->tensors);
+    return (bench_seconds() - start) / BATCH;
+}
+
+/* The median of the loop's samples, of the last SAMPLES of them. */
+static double small_loop(small_call *c, bool plan_only, shim_state *state)
+{
+    double samples[SAMPLES];
+    int64_t count = 0;
+    small_sample(c, plan_only);
+    while (shim_next(state)) samples[count++ % SAMPLES] = small_sample(c, plan_only);
+    while (count < LEAST) samples[count++] = small_sample(c, plan_only);
+    return bench_median(samples, count < SAMPLES ? count : SAMPLES);
+}
+
+/* Beside the row's own time. */
+static double small_median(small_call *c)
+{
+    double samples[SAMPLES];
+    for (int i = 0; i < SAMPLES; i++) samples[i] = small_sample(c, false);
+    return bench_median(samples, SAMPLES);
+}
+
+static void run_decode_small(const bench_row *row, shim_state *state)
+{
+    small_call call;
+    if (!small_make(&call, row, &row->workload->parameters, state)) return;
+    bench_watch watch;
+    bench_watch_begin(&watch, row->device);
+    const double seconds = small_loop(&call, false, state), flops = problem_flops(call.p, PASS_FORWARD);
+    char note[300];
+    snprintf(note, sizeof note, "TFLOP/s of the matrix product; %s; 8 query heads, 2 key heads, D 128", call.plan.kernel);
+    bench_report(state, row->workload, &watch, row->device, flops / seconds * 1e-12, note, sizeof note);
+    if (watch.ceilings && watch.ceilings->matrix > 0)
+        shim_counter(state, "beyond_us", (seconds - flops / (watch.ceilings->matrix * 1e12)) * 1e6);
+    shim_label(state, note);
+    shim_time(state, seconds);
+    small_free(&call);
+}
+
+static void run_dispatch(const bench_row *row, shim_state *state)
+{
+    small_call call;
+    if (!small_make(&call, row, &row->workload->parameters, state)) return;
+    const double plan = small_loop(&call, true, state), whole = small_median(&call);
+    shim_counter(state, "plan_us", plan * 1e6);
+    shim_counter(state, "smallest_us", whole * 1e6);
+    shim_label(state, "time of a call that only plans");
+    shim_time(state, plan);
+    small_free(&call);
+}
+
+enum { LENGTHS = 5 };
+static const int64_t lengths[LENGTHS] = {4096, 8192, 16384, 32768, 65536};
+static const char *const length_names[LENGTHS] = {"ns_token_4k", "ns_token_8k", "ns_token_16k", "ns_token_32k",
+                                                  "ns_token_64k"};
+
+static problem *linear_problem(const bench_row *row, int64_t tokens, sentence *why)
+{
+    problem_parameters parameters = row->workload->parameters;
+    const bool backward = row->pass == BENCH_BACKWARD;
+    parameters.tq[0] = tokens;
+    parameters.pass = backward ? PASS_BACKWARD : PASS_FORWARD;
+    problem *p = problem_new(&parameters, LAYOUT_PLAIN, memory_host(), why);
+    bool good = p && problem_allocate_outputs(p, PASS_FORWARD, LAYOUT_PLAIN, why);
+    if (good && backward)
+        good = problem_allocate_outputs(p, PASS_BACKWARD, LAYOUT_PLAIN, why);
+    if (good) return p;
+    problem_free(p);
+    return NULL;
+}
+
+/* Median seconds of one length. */
+static slat_status linear_time(const bench_row *row, problem *p, double *seconds)
+{
+    double samples[5];
+    const slat_exec exec = {.backend = row->backend}, best = {0};
+    const problem_pass pass = row->pass == BENCH_BACKWARD ? PASS_BACKWARD : PASS_FORWARD;
+    if (pass == PASS_BACKWARD) {
+        const slat_status status = problem_call(p, PASS_FORWARD, &best);
+        if (status != SLAT_OK) return status;
+    }
+    for (int i = -1; i < 5; i++) {
+        const double start = bench_seconds();
+        const slat_status status = problem_call(p, pass, &exec);
+        if (status != SLAT_OK) return status;
+        if (i >= 0) samples[i] = bench_seconds() - start;
+    }
+    *seconds = bench_median(samples, 5);
+    return SLAT_OK;
+}
+
+static void run_linear(const bench_row *row, shim_state *state)
+{
+    if (strcmp(row->backend, "scalar") == 0 && !bench_set.full) {
+        shim_skip(state, "skipped: takes minutes on scalar, --full measures it");
+        return;
+    }
+    double least = 0, most = 0, total = 0;
+    while (shim_next(state)) {
+        total = 0;
+        for (int n = 0; n < LENGTHS; n++) {
+            sentence why = {""};
+            double seconds = 0;
+            problem *p = linear_problem(row, lengths[n], &why);
+            const slat_status status = p ? linear_time(row, p, &seconds) : SLAT_NO_MEMORY;
+            problem_free(p);
+            if (status != SLAT_OK) {
+                bench_fail(state, "T %lld: %s: %s", (long long)lengths[n], slat_status_name(status),
+                           p ? slat_error() : why.text);
+                return;
+            }
+            const double token = seconds / (double)lengths[n] * 1e9;
+            shim_counter(state, length_names[n], token);
+            if (n == 0 || token < least) least = token;
+            if (n == 0 || token > most) most = token;
+            total += seconds;
+        }
+    }
+    shim_counter(state, "worst", most / least - 1);
+    shim_label(state, "nanoseconds a token of 2 heads, window 512, D 128");
+    shim_time(state, total);
+}
+
+static const bench_workload workloads[] = {
+    {.id = "decode-small-cpu", .passes = BENCH_ONLY_FORWARD, .run = run_decode_small, .unit = "us",
+     .parameters = {.op = OP_BLOCK_SPARSE, .type = TENSOR_F32, .b = 1, .tq = {1}, .tk = {256}, .hq = 8, .hk = 2, .d = 128,
+                    .block_sparse = {.causal = 1}}},
+    {.id = "dispatch-cpu", .passes = BENCH_ONLY_FORWARD, .run = run_dispatch, .unit = "ns",
+     .parameters = {.op = OP_BLOCK_SPARSE, .type = TENSOR_F32, .b = 1, .tq = {1}, .tk = {1}, .hq = 1, .d = 8,
+                    .block_sparse = {.causal = 1}}},
+    {.id = "linear-T-cpu", .passes = BENCH_ONLY_FORWARD | 1 << BENCH_BACKWARD, .run = run_linear,
+     .parameters = {.op = OP_NEIGHBORHOOD, .type = TENSOR_F32, .b = 1, .ndim = 1, .tq = {4096}, .hq = 2, .d = 128,
+                    .neighborhood = {.window = {512}}}},
+};
+
+const bench_list bench_small = {workloads, sizeof workloads / sizeof *workloads};
