@@ -5,8 +5,8 @@
 #include <math.h>
 #include <stdio.h>
 
-#define DRIFT  0.05
-#define TRIALS 3
+#define DRIFT        0.05
+#define FIRST_TRIALS 3
 
 /* The FMA loop at its best in this run. */
 static double best;
@@ -36,7 +36,8 @@ static known_ceilings *find(const bench_device *device)
     return k;
 }
 
-static void measure(known_ceilings *k)
+/* At most so many times, until the loop is at its best on both sides. */
+static void measure(known_ceilings *k, int trials)
 {
     k->measured = true;
     k->there = false;
@@ -44,7 +45,7 @@ static void measure(known_ceilings *k)
         snprintf(k->reason, sizeof k->reason, "no ceilings of %s", k->device->name);
         return;
     }
-    for (int trial = 0; trial < TRIALS; trial++) {
+    for (int trial = 0; trial < trials; trial++) {
         k->there = k->device->ceilings(&k->ceilings, k->reason, sizeof k->reason);
         if (!k->there || !k->device->pulse) return;
         best = fmax(best, k->ceilings.fma);
@@ -56,7 +57,7 @@ static void measure(known_ceilings *k)
 const bench_ceilings *bench_ceilings_of(const bench_device *device, const char **reason)
 {
     known_ceilings *k = find(device);
-    if (!k->measured) measure(k);
+    if (!k->measured) measure(k, FIRST_TRIALS);
     if (reason) *reason = k->reason;
     return k->there ? &k->ceilings : NULL;
 }
@@ -69,7 +70,7 @@ void bench_watch_begin(bench_watch *watch, const bench_device *device)
     watch->fma_before = pulse(device);
     if (!drifted(watch->ceilings->fma) && !drifted(watch->fma_before)) return;
     known_ceilings *k = find(device);
-    measure(k);
+    measure(k, 1);
     watch->ceilings = k->there ? &k->ceilings : NULL;
     watch->fma_before = pulse(device);
 }

@@ -2,7 +2,7 @@
 #include "check.h"
 #include "dispatch.h"
 
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 
 static slat_status check_block(const char *name, int32_t block)
 {

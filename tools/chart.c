@@ -164,7 +164,7 @@ bool chart_write(const chart *c, const char *path, sentence *why)
     double x = 20;
     for (int s = 0; s < c->series; s++) x = chart_swatch(&f.on, x, 82, c->of[s].colour, c->of[s].name);
     picture_text(&f.on, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 16, 0.8, PICTURE_CENTRE, PICTURE_GREY, c->x_name);
-    picture_text_up(&f.on, 26, (TOP + HEIGHT - BOTTOM) / 2, 0.8, PICTURE_CENTRE, PICTURE_GREY, c->y_name);
+    picture_text_up(&f.on, 22, (TOP + HEIGHT - BOTTOM) / 2, 0.8, PICTURE_CENTRE, PICTURE_GREY, c->y_name);
     for (int s = 0; s < c->series; s++) draw_lines(&f, &c->of[s]);
     for (int s = 0; s < c->series; s++) draw_labels(&f, &c->of[s]);
     const bool written = picture_write(&f.on, path, c->title);

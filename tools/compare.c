@@ -1,4 +1,5 @@
 /* `slat compare`: runs every setting on every backend and draws its mask. */
+#define _POSIX_C_SOURCE 200809L
 #include "compare.h"
 #include "mask.h"
 #include "visible.h"

@@ -54,7 +54,7 @@ double compare_error(const compare_answer *o, const compare_answer *right, bool 
 /* Mean over rows of exp(lse - right's lse). */
 double compare_mass(const compare_answer *o, const compare_answer *right);
 
-/* One forward call; where `rest` is not NULL, one of it too, merged into the first one's answer. The median time of
+/* One forward call; where `rest` is not NULL, one of it too, merged into the first one's answer. The fastest of
  * several such calls, after a first one that is not counted; one call where it is slow. */
 slat_status compare_time(const problem *, const problem *rest, const slat_exec *, double *seconds);
 

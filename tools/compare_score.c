@@ -1,9 +1,9 @@
 /* Answers held against dense attention's, and time. */
 #include "compare.h"
+#include "stopwatch.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { MOST_CALLS = 15 };
 static const double enough = 0.5; /* seconds of calls */
@@ -52,19 +52,6 @@ double compare_mass(const compare_answer *a, const compare_answer *right)
     return sum / (double)(a->rows * a->heads);
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static slat_status call(const problem *p, const problem *rest, const slat_exec *exec)
 {
     slat_status status = problem_call(p, PASS_FORWARD, exec);
@@ -79,33 +66,31 @@ static slat_status call(const problem *p, const problem *rest, const slat_exec *
 /* `count` calls, and on a device the wait for them: what a call takes. */
 static slat_status measure(const problem *p, const problem *rest, const slat_exec *exec, int count, double *seconds)
 {
-    const double start = now();
+    const double start = stopwatch_now();
     for (int n = 0; n < count; n++) {
         const slat_status status = call(p, rest, exec);
         if (status != SLAT_OK) return status;
     }
     if (!memory_on_host(p->memory)) tensor_get(p->t[ROLE_O], 0);
-    *seconds = (now() - start) / count;
+    *seconds = (stopwatch_now() - start) / count;
     return SLAT_OK;
 }
 
 slat_status compare_time(const problem *p, const problem *rest, const slat_exec *exec, double *seconds)
 {
     const int count = memory_on_host(p->memory) ? 1 : 20; /* a wait takes long beside a kernel */
-    double calls[MOST_CALLS], spent = 0;
+    double spent = 0;
     for (int n = -1; n < MOST_CALLS && spent < enough; n++) {
         double took;
         const slat_status status = measure(p, rest, exec, n < 0 ? 1 : count, &took);
         if (status != SLAT_OK) return status;
-        if (n < 0) {
+        if (n < 0 && took > enough) {
             *seconds = took;
-            if (took > enough) return SLAT_OK;
-            continue;
+            return SLAT_OK;
         }
-        calls[n] = took;
+        if (n < 0) continue;
+        if (n == 0 || took < *seconds) *seconds = took;
         spent += took * count;
-        qsort(calls, (size_t)n + 1, sizeof *calls, ascending);
-        *seconds = calls[(n + 1) / 2];
     }
     return SLAT_OK;
 }

@@ -1,4 +1,5 @@
 /* The settings of `slat compare`, and a setting as a problem on the model's tensors. */
+#define _POSIX_C_SOURCE 200809L
 #include "compare.h"
 #include <stdio.h>
 #include <stdlib.h>

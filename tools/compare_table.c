@@ -47,7 +47,7 @@ void compare_print_notes(const comparison *c)
            "mass:  softmax weight of dense attention that is kept, mean over rows\n"
            "error: rms of o - dense o over rms of dense o (lightning, whose weights are not normalised: each head "
            "scaled to fit)\n"
-           "time:  median of several calls, and the speed-up over dense attention on the same backend\n"
+           "time:  fastest of several calls, and the speed-up over dense attention on the same backend\n"
            "landmark and lightning are made for models that were trained with them: this one was not.\n");
     for (int b = 0; b < c->backends; b++)
         if (c->on[b].brief)

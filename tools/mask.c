@@ -181,7 +181,7 @@ static bool draw(sheet *s)
         if (!draw_panel(s, n, x, y)) return false;
         if (s->lines) panel_title(s, s->heads[n], x, y - NUMBERS);
         if (n % s->columns == 0 && high > 80)
-            picture_text_up(&s->on, 28, y + high / 2, 0.8, PICTURE_CENTRE, PICTURE_GREY, "query token");
+            picture_text_up(&s->on, 20, y + high / 2, 0.8, PICTURE_CENTRE, PICTURE_GREY, "query token");
         if (n / s->columns == lines - 1)
             picture_text(&s->on, x + wide / 2, y + high + 20, 0.8, PICTURE_CENTRE, PICTURE_GREY, "key token");
     }

@@ -48,21 +48,20 @@ static uint16_t narrow(double value, int mantissa)
     uint64_t bits;
     memcpy(&bits, &value, sizeof bits);
     const uint16_t sign = (uint16_t)(bits >> 48 & 0x8000);
-    if (isnan(value)) return (uint16_t)(sign | infinity | 1 << (mantissa - 1));
-    const int exponent = (int)(bits >> 52 & 0x7FF) - 1023;
-    if (exponent > bias) return sign | infinity;
-    uint64_t fraction = (bits & 0xFFFFFFFFFFFFFu) | (uint64_t)1 << 52;
+    bits &= INT64_MAX;
+    const int exponent = (int)(bits >> 52) - 1023;
     int shift = 52 - mantissa;
-    uint64_t whole = 0; /* exponent field, already shifted; the hidden bit of `fraction` adds one to it */
-    if (exponent >= 1 - bias)
-        whole = (uint64_t)(exponent + bias - 1) << mantissa;
-    else
+    uint64_t rebias = (uint64_t)(1023 - bias) << mantissa;
+    if (isnan(value)) return (uint16_t)(sign | infinity | 1 << (mantissa - 1));
+    if (exponent > bias) return sign | infinity;
+    if (exponent < 1 - bias) { /* subnormal: the hidden bit moves into the fraction */
         shift += 1 - bias - exponent;
-    if (shift > 54) return sign; /* under half of the least subnormal */
-    const uint64_t kept = fraction >> shift, rest = fraction & (((uint64_t)1 << shift) - 1);
+        if (shift > 54) return sign; /* under half of the least */
+        bits = (bits & 0xFFFFFFFFFFFFF) | (uint64_t)1 << 52;
+        rebias = 0;
+    }
     const uint64_t half = (uint64_t)1 << (shift - 1);
-    whole += kept + (rest > half || (rest == half && (kept & 1)));
-    return (uint16_t)(sign | whole);
+    return (uint16_t)(sign | (((bits + half - 1 + (bits >> shift & 1)) >> shift) - rebias));
 }
 
 static double widen_f16(uint16_t half)

@@ -1,14 +1,13 @@
 /* `slat run`: computes a primitive on the user's tensors, and says what ran and how fast. */
-#define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "commands.h"
 #include "report.h"
 #include "run_tensors.h"
+#include "stopwatch.h"
 #include "ticker.h"
 #include "visible.h"
 
@@ -30,19 +29,6 @@ static void help(void)
     options_help();
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_size(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static slat_status time_pass(const problem *p, problem_pass pass, const options *o, timing *t)
 {
     slat_exec exec = {.backend = o->backend, .threads = (int32_t)option_value(&o->threads, 0, 0), .plan = &t->plan};
@@ -56,17 +42,16 @@ static slat_status time_pass(const problem *p, problem_pass pass, const options 
     snprintf(what, sizeof what, "%s %s", problem_op_name(p->op), problem_pass_name(pass));
     ticker *ticks = ticker_start(what);
     for (int32_t i = 0; i < t->repeats && status == SLAT_OK; i++) {
-        const double start = now();
+        const double start = stopwatch_now();
         status = problem_call(p, pass, &exec);
-        seconds[i] = now() - start;
+        seconds[i] = stopwatch_now() - start;
         ticker_step(ticks, i + 1, t->repeats);
     }
     ticker_stop(ticks);
     if (status == SLAT_OK) {
-        qsort(seconds, (size_t)t->repeats, sizeof *seconds, by_size);
+        t->median = stopwatch_median(seconds, t->repeats);
         t->fastest = seconds[0];
         t->slowest = seconds[t->repeats - 1];
-        t->median = (seconds[(t->repeats - 1) / 2] + seconds[t->repeats / 2]) / 2;
     }
     free(seconds);
     return status;
@@ -74,13 +59,19 @@ static slat_status time_pass(const problem *p, problem_pass pass, const options 
 
 static void print_problem(const problem *p)
 {
-    char q[160], k[160], v[160], some[32], all[32];
+    char q[160], k[160], v[160];
     tensor_shape_text(p->t[ROLE_Q], q, sizeof q);
     tensor_shape_text(p->t[ROLE_K], k, sizeof k);
     tensor_shape_text(p->t[ROLE_V], v, sizeof v);
     printf("%s, %s: q %s, k %s, v %s\n", problem_op_name(p->op), tensor_type_name(p->extents.type), q, k, v);
+}
+
+/* Only once the library has computed: it is what checks the user's parameters and indices. */
+static void print_pairs(const problem *p)
+{
+    char some[32], all[32];
     const int64_t pairs = visible_pairs(p), dense = visible_dense_pairs(p);
-    printf("  visible pairs  %s of %s of dense attention", report_grouped(pairs, some), report_grouped(dense, all));
+    printf("visible pairs    %s of %s of dense attention", report_grouped(pairs, some), report_grouped(dense, all));
     if (dense) printf(" (%.2f %%)", 100 * (double)pairs / (double)dense);
     printf("\n");
 }
@@ -137,10 +128,12 @@ static int compute(problem *p, const options *o, const run_shapes *shapes)
     timing t = {0};
     sentence why;
     print_problem(p);
+    fflush(stdout);
     for (int pass = PASS_FORWARD; pass <= (int)p->pass; pass++) {
         if (!problem_allocate_outputs(p, (problem_pass)pass, LAYOUT_PLAIN, &why)) return wrong(why.text);
         const slat_status status = time_pass(p, (problem_pass)pass, o, &t);
         if (status != SLAT_OK) return refused(status);
+        if (pass == PASS_FORWARD) print_pairs(p);
         print_timing(p, (problem_pass)pass, &t);
     }
     print_memory(p);

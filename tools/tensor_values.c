@@ -13,6 +13,7 @@ void tensor_walk_at(const tensor *t, unsigned char *span, tensor_run *run, void 
     for (int64_t number = 0; number < count; number += row) {
         run(context, span + place * size, number, row, stride);
         for (int i = rows - 1; i >= 0; i--) {
+            if (t->shape[i] == 1) continue; /* its stride may be anything */
             place += t->strides[i];
             if (++index[i] < t->shape[i]) break;
             place -= t->strides[i] * t->shape[i];

@@ -96,16 +96,16 @@ SLAT_API const char *slat_version(void);
  * The i-th backend that serves `device`, best first.
  * @param i       from 0
  * @param device  as in DLTensor; loads the CUDA module when its type is a GPU's
- * @param name    receives the name, for slat_exec::backend and SLAT_BACKEND; static storage. NULL: not wanted
- * @param rank    receives the rank; the highest that computes a call runs it. 0: not on this machine. NULL: not wanted
- * @return #SLAT_OK; #SLAT_INVALID past the last
+ * @param name    receives the name, for slat_exec::backend and SLAT_BACKEND; static storage
+ * @param rank    receives the rank; the highest that computes a call runs it. 0: not on this machine
+ * @return #SLAT_OK; #SLAT_INVALID past the last, or where a place is NULL
  */
 SLAT_API slat_status slat_backend(int32_t i, DLDevice device, const char **name, int32_t *rank);
 
 /** One sentence about this thread's last failure, "" before the first. Valid until the thread's next failure. */
 SLAT_API const char *slat_error(void);
 
-/** The status in words, such as "invalid" or "no backend"; "unknown" for a value that is none. Static storage. */
+/** The status's own name, such as "SLAT_INVALID"; "unknown status" for a value that is none. Static storage. */
 SLAT_API const char *slat_status_name(slat_status status);
 
 #ifdef __cplusplus
