@@ -1,0 +1,52 @@
+/* Which instruction sets this machine has: the processor says so, and the system saves their registers. */
+#include "cpu.h"
+#include <cpuid.h>
+#include <stdatomic.h>
+
+typedef struct {
+    uint32_t a, b, c, d;
+} leaf;
+
+static leaf ask(uint32_t number, uint32_t part)
+{
+    leaf x = {0, 0, 0, 0};
+    if (!__get_cpuid_count(number, part, &x.a, &x.b, &x.c, &x.d)) return (leaf){0, 0, 0, 0};
+    return x;
+}
+
+/* XCR0: the register sets that the system saves; 0 where it does not tell. */
+static uint64_t saved(void)
+{
+    if (!(ask(1, 0).c & bit_OSXSAVE)) return 0;
+    uint32_t low, high;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | low;
+}
+
+static int has(uint32_t word, uint32_t bits) { return (word & bits) == bits; }
+
+static int has_avx2(void)
+{
+    return (saved() & 0x06) == 0x06 && has(ask(1, 0).c, bit_AVX | bit_FMA | bit_F16C) && has(ask(7, 0).b, bit_AVX2);
+}
+
+static int has_avx512(void)
+{
+    return has_avx2() && (saved() & 0xe6) == 0xe6 &&
+           has(ask(7, 0).b, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL);
+}
+
+int32_t slat_avx2_rank(DLDevice device) { return device.device_type == kDLCPU && has_avx2() ? 10 : 0; }
+
+int32_t slat_avx512_rank(DLDevice device) { return device.device_type == kDLCPU && has_avx512() ? 20 : 0; }
+
+int slat_has_avx512_bf16(void)
+{
+    static atomic_int known; /* 1: no, 2: yes. Asking the processor takes long on a virtual machine */
+    int is = atomic_load_explicit(&known, memory_order_relaxed);
+    if (!is) {
+        is = 1 + (has_avx512() && has(ask(7, 1).a, bit_AVX512BF16));
+        atomic_store_explicit(&known, is, memory_order_relaxed);
+    }
+    return is == 2;
+}

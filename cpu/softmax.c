@@ -1,0 +1,62 @@
+/* The plan of the softmax primitives. */
+#include "cpu.h"
+#include "kernels.h"
+#include "softmax.h"
+
+slat_cut slat_softmax_cut(const slat_problem *p)
+{
+    static const slat_walk *const walks[] = {
+        [SLAT_OP_BLOCK_SPARSE] = &slat_block_sparse_walk,
+        [SLAT_OP_NEIGHBORHOOD] = &slat_neighborhood_walk,
+        [SLAT_OP_SHARDED] = &slat_sharded_walk,
+        [SLAT_OP_LANDMARK] = &slat_landmark_walk,
+    };
+    slat_cut cut = {.p = p, .walk = walks[p->op], .keys = p->tk};
+    cut.walk->cut(&cut);
+    return cut;
+}
+
+#if VL == 16 && !defined(SLAT_PAIRS)
+/* The same sources over pairs of bf16: softmax.c again, with SLAT_PAIRS. */
+slat_status slat_avx512_bf16_softmax_plan(const slat_problem *p, const slat_run *run, slat_plan *plan);
+slat_status slat_avx512_bf16_softmax_run(const slat_problem *p, const slat_run *run);
+
+/* Whether pairs serve a problem: enough queries for lanes, steps of one line or of whole landmark blocks that begin at
+ * even rows, all in bf16. */
+static int takes_pairs(const slat_cut *cut)
+{
+    const slat_problem *p = cut->p;
+    if (p->type != SLAT_BF16 || p->scale < 0 || p->tq * (p->hq / p->hk) <= LANE_GROUP || !slat_has_avx512_bf16()) return 0;
+    if (p->pass == SLAT_BACKWARD && p->grad_o.type != SLAT_BF16) return 0;
+    if (p->op == SLAT_OP_NEIGHBORHOOD) return cut->rows < ROWS;
+    return p->op != SLAT_OP_LANDMARK || p->landmark_block % 2 == 0;
+}
+#define OR_PAIRS(cut, call)                \
+    do {                                   \
+        if (takes_pairs(cut)) return call; \
+    } while (0)
+#else
+#define OR_PAIRS(cut, call)
+#endif
+
+slat_status slat_softmax_plan(const slat_problem *p, const slat_run *run, slat_plan *plan)
+{
+    if (p->type == SLAT_F64) return slat_fail(SLAT_UNSUPPORTED, "q: f64, expected f32, f16 or bf16");
+    const slat_cut cut = slat_softmax_cut(p);
+    if (cut.rows > ROWS) return slat_fail(SLAT_UNSUPPORTED, "block: %d, expected at most %d", cut.rows, ROWS);
+    OR_PAIRS(&cut, slat_avx512_bf16_softmax_plan(p, run, plan));
+    plan->kernel = cut.walk->name;
+    plan->workspace = p->pass == SLAT_FORWARD ? slat_softmax_forward_bytes(&cut, run) : slat_softmax_backward_bytes(&cut, run);
+    plan->deterministic = 1;
+    plan->launches = 0;
+    return SLAT_OK;
+}
+
+slat_status slat_softmax_run(const slat_problem *p, const slat_run *run)
+{
+    const slat_cut cut = slat_softmax_cut(p);
+    OR_PAIRS(&cut, slat_avx512_bf16_softmax_run(p, run));
+    if (p->pass == SLAT_FORWARD) slat_softmax_forward(&cut, run);
+    else slat_softmax_backward(&cut, run);
+    return SLAT_OK;
+}

@@ -1,0 +1,338 @@
+/* Softmax attention forward: for each tile of queries, over its steps of keys,
+ *     S = K Q^T,   P = exp2(c S - max),   o += P^T V
+ * with c = |scale| log2(e), the running maximum and sum of every lane in a state, and o in f32 until the last step.
+ *
+ * Few tiles over many keys are split into parts of a fixed number of steps, which are merged in order: the bits of a
+ * result do not depend on the number of threads.
+ */
+#include "few.h"
+#include "parallel.h"
+#include "softmax_landmark.h"
+#include "softmax_scores.h"
+
+/* What a worker holds. */
+typedef struct {
+    slat_tile tiles[2], *tile, *ahead; /* ahead: of the worker's next item */
+    slat_step step, next;
+    slat_sight sight;
+    gemm_fetch fetch;
+    slat_state state[STRIPS];
+    float factor[STEP_BLOCKS * LANES];
+    float *queries, *o; /* of all strips: transposed queries [d, wide], sums [wide, ld] */
+    float *k, *v, *p;   /* of one step */
+    slat_weights weights;
+} bench;
+
+typedef struct {
+    const slat_cut *cut;
+    const slat_problem *p;
+    slat_items items;
+    int64_t parts, steps; /* parts of a tile, and steps of a part */
+    float c, sign;
+    int64_t ld, ldk;      /* dv and d in whole vectors */
+    char *benches;
+    size_t bench_bytes;
+    float *part;          /* [tile, part, TILE_LANES, ld + 2]: o, max and sum of a lane */
+} forward;
+
+#define SPLIT_TILES 128 /* as many tiles fill every machine's threads */
+#define SPLIT_KEYS 2048 /* of a part, at least */
+
+static void split(const slat_cut *cut, int64_t *parts, int64_t *steps)
+{
+    const slat_problem *p = cut->p;
+    const int64_t tiles = slat_max(p->b * p->hk * cut->tiles, 1);
+    const int64_t want = slat_max(slat_min(SPLIT_TILES / tiles, cut->keys / SPLIT_KEYS), 1);
+    *steps = slat_max((cut->steps + want - 1) / want, 1);
+    *parts = slat_max((cut->steps + *steps - 1) / *steps, 1);
+}
+
+/* A worker's memory begins with its bench; the buffers follow. `at` NULL: only the number of bytes. */
+static size_t lay_out(const slat_cut *cut, char *at)
+{
+    const slat_problem *p = cut->p;
+    const int64_t d = round_up(p->d, VL), dv = round_up(p->dv, VL);
+    const int64_t wide = slat_min(cut->lanes, LANES);
+    const int64_t floats[] = {cut->lanes * d, cut->lanes * dv, cut->rows * d, cut->rows * dv, cut->rows * wide, PAIRS_ONLY(cut->rows * wide)};
+    bench none, *w = at ? (bench *)at : &none; /* only addressed where `at` is NULL */
+    float **buffers[] = {&w->queries, &w->o, &w->k, &w->v, &w->p, PAIRS_ONLY(&w->weights.by_key)};
+    size_t bytes = (size_t)round_up((int64_t)sizeof(bench), 256);
+    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++) {
+        if (at) *buffers[i] = (float *)(at + bytes);
+        bytes += (size_t)round_up(floats[i] * 4, 256) + 256; /* buffers of equal sizes do not alias */
+    }
+    return bytes;
+}
+
+static double operations(const slat_cut *cut)
+{
+    const slat_problem *p = cut->p;
+    return 2.0 * (double)(p->b * p->hk * cut->tiles * cut->steps) * (p->d + p->dv) * cut->lanes * cut->rows;
+}
+
+static size_t part_bytes(const slat_cut *cut, int64_t parts)
+{
+    const slat_problem *p = cut->p;
+    const int64_t row = round_up(p->dv, VL) + 2;
+    return parts == 1 ? 0 : (size_t)(p->b * p->hk * cut->tiles * parts * cut->lanes * row) * sizeof(float);
+}
+
+static int32_t workers(const slat_cut *cut, const slat_run *run, int64_t parts)
+{
+    const slat_problem *p = cut->p;
+    return slat_workers(run, p->b * p->hk * cut->tiles * parts, operations(cut));
+}
+
+/* ---- one step ---- */
+
+/* Few queries: their rows are packed as they are, and scores are sums over lanes. */
+static int is_few(const slat_tile *tile)
+{
+#ifdef SLAT_PAIRS
+    return 0;
+#endif
+    return tile->strips == 1 && tile->strip[0].lanes <= FEW;
+}
+
+/* few: `keys` are vectors. */
+static void step_of_strip(const forward *f, bench *w, int32_t s, gemm_scalars keys, gemm_rows values, const float *queries,
+                          float *o)
+{
+    const slat_strip *strip = &w->tile->strip[s];
+    slat_group group[GROUPS];
+    if (!f->cut->walk->sight(f->cut, w->tile, strip, &w->step, &w->sight)) return;
+    const int32_t groups = slat_groups(strip, &w->step, &w->sight, group);
+    for (int32_t g = 0; g < groups; g++) {
+        const slat_span span = slat_group_span(&w->step, &w->sight, group + g);
+        if (is_few(w->tile)) {
+            for (int64_t i = 0; i < span.runs; i++) {
+                const gemm_rows some = {keys.at + (span.first + i * (span.run + span.skip)) * keys.row, keys.row};
+                few_products(w->p + i * span.run * strip->wide, strip->wide, some, span.run, queries, f->ldk, strip->lanes, f->sign, &w->fetch);
+            }
+            continue;
+        }
+        scores(w->p, keys, queries, strip->wide, f->p->d, &span, group + g, &w->fetch);
+    }
+    if (w->step.kind == SLAT_BUCKET) {
+        bucket(&w->state[s], w->p, strip->wide, &w->sight, f->c, w->factor, o, f->ld / VL);
+        set_weights(&w->weights, w->p, strip->wide, group);
+        weigh_blocks(o, f->ld, &w->weights, strip->wide, values, &w->step, value_rows(&w->step), w->factor, strip->lanes, &w->fetch);
+        return;
+    }
+    attend(&w->state[s], w->p, strip->wide, &w->sight, group, groups, f->c, o, f->ld / VL);
+    for (int32_t g = 0; g < groups; g++) {
+        const slat_span span = slat_group_span(&w->step, &w->sight, group + g);
+        set_weights(&w->weights, w->p, strip->wide, group + g);
+        weigh_keys(o, f->ld, &w->weights, strip->wide, values, &span, group + g, strip->lanes, &w->fetch);
+    }
+}
+
+static int64_t step_chunks(const forward *f, const bench *w)
+{
+    int64_t n = 0;
+    if (is_few(w->tile)) return w->step.rows / 4 + gemm_chunks(w->tile->strip[0].lanes, f->ld / VL, w->step.rows);
+    for (int32_t s = 0; s < w->tile->strips; s++)
+        n += gemm_chunks(w->step.rows, w->tile->strip[s].wide / VL, operand_terms(f->p->d)) +
+             gemm_chunks(w->tile->strip[s].lanes, f->ld / VL, operand_terms(w->step.rows));
+    return n;
+}
+
+/* The tile ahead: its rows and its first step's. */
+static void fetch_tile(const forward *f, bench *w)
+{
+    fetch_queries(&w->fetch, &f->p->q, w->ahead, f->p->d);
+    memset(w->next.cursor, 0, sizeof w->next.cursor);
+    if (w->ahead->strips && f->cut->walk->step(f->cut, w->ahead, &w->next))
+        fetch_keys(&w->fetch, f->p, w->ahead->b, w->ahead->key_head, &w->next);
+}
+
+/* Steps first ... first + steps - 1 of the tile. any_ahead: there is one ahead. */
+static void run_steps(const forward *f, bench *w, int64_t first, int any_ahead)
+{
+    const slat_problem *p = f->p;
+    const slat_tile *tile = w->tile;
+    const int few = is_few(tile);
+    float *queries = w->queries;
+    for (int32_t s = 0; s < tile->strips; s++) {
+        if (few) pack_queries(queries, f->ldk, &p->q, tile->b, &tile->strip[s], ~0ull, p->d);
+        else query_lanes(queries, &p->q, tile->b, &tile->strip[s], ~0ull, p->d, f->sign);
+        queries += tile->strip[s].wide * p->d;
+        state_clear(&w->state[s]);
+    }
+    memset(w->o, 0, (size_t)(f->cut->lanes * f->ld) * sizeof(float));
+    memset(w->next.cursor, 0, sizeof w->next.cursor);
+    int more = tile->strips && f->cut->walk->step(f->cut, tile, &w->next);
+    for (int64_t i = 0; more && i < first + f->steps; i++) {
+        w->step = w->next;
+        more = f->cut->walk->step(f->cut, tile, &w->next);
+        if (i < first) continue;
+        w->fetch.rows = w->fetch.next = 0;
+        if (more) fetch_keys(&w->fetch, p, tile->b, tile->key_head, &w->next);
+        else if (any_ahead) fetch_tile(f, w);
+        fetch_over(&w->fetch, step_chunks(f, w));
+        gemm_scalars keys;
+        if (few) {
+            const gemm_rows rows = key_rows(w->k, &p->k, tile->b, tile->key_head, &w->step, p->d, 1, 0);
+            keys = (gemm_scalars){rows.at, rows.row, 1};
+        } else keys = key_scalars(w->k, &p->k, tile->b, tile->key_head, &w->step, p->d);
+        const gemm_rows values = key_rows(w->v, &p->v, tile->b, tile->key_head, &w->step, p->dv, few, 1);
+        float *o = w->o;
+        queries = w->queries;
+        for (int32_t s = 0; s < tile->strips; s++) {
+            step_of_strip(f, w, s, keys, values, queries, o);
+            queries += tile->strip[s].wide * p->d;
+            o += tile->strip[s].wide * f->ld;
+        }
+    }
+}
+
+/* ---- results ---- */
+
+/* Stores one lane: o / sum, and lse in natural log. The sink is a logit without a value. */
+static void finish_lane(const forward *f, const slat_tile *tile, const slat_strip *strip, int32_t l, const float *o,
+                        float max, float sum)
+{
+    const slat_problem *p = f->p;
+    float scale = sum > 0 ? 1 / sum : sum == 0 ? 0 : sum; /* NaN stays */
+    double lse = sum == 0 ? -INFINITY : LN2 * (double)max + (double)logf(sum);
+    if (p->sink.data) {
+        const double sink = ((const float *)p->sink.data)[slat_lane_head(strip, l) * p->sink.head];
+        const double top = fmax(lse, sink), all = top + log(exp(lse - top) + exp(sink - top));
+        scale *= (float)exp(lse - all);
+        lse = lse == lse ? all : lse;
+        if (sum == 0) scale = 0;
+    }
+    unpack_row(row_to(&p->o, tile->b, strip->at[l], slat_lane_head(strip, l)), p->o.type, o, scale, p->dv);
+    if (p->lse.data) *scalar_at(&p->lse, tile->b, strip->at[l], slat_lane_head(strip, l)) = (float)lse;
+}
+
+static void finish(const forward *f, const bench *w)
+{
+    const float *o = w->o;
+    for (int32_t s = 0; s < w->tile->strips; s++) {
+        const slat_strip *strip = &w->tile->strip[s];
+        for (int32_t l = 0; l < strip->lanes; l++)
+            finish_lane(f, w->tile, strip, l, o + l * f->ld, w->state[s].max[l], w->state[s].sum[l]);
+        o += strip->wide * f->ld;
+    }
+}
+
+/* The place of one part's lane `l` of all the tile's. */
+static float *part_lane(const forward *f, int64_t tile, int64_t part, int64_t lane)
+{
+    return f->part + ((tile * f->parts + part) * f->cut->lanes + lane) * (f->ld + 2);
+}
+
+static void keep_part(const forward *f, const bench *w, int64_t tile, int64_t part)
+{
+    int64_t lane = 0;
+    for (int32_t s = 0; s < w->tile->strips; s++) {
+        for (int32_t l = 0; l < w->tile->strip[s].lanes; l++) {
+            float *to = part_lane(f, tile, part, lane + l);
+            memcpy(to, w->o + (lane + l) * f->ld, (size_t)f->ld * sizeof *to);
+            to[f->ld] = w->state[s].max[l];
+            to[f->ld + 1] = w->state[s].sum[l];
+        }
+        lane += w->tile->strip[s].wide;
+    }
+}
+
+/* Adds a tile's parts, in order, into the first. */
+static void merge_parts(const forward *f, const slat_tile *tile, int64_t index)
+{
+    int64_t lane = 0;
+    for (int32_t s = 0; s < tile->strips; lane += tile->strip[s++].wide)
+        for (int32_t l = 0; l < tile->strip[s].lanes; l++) {
+            float *to = part_lane(f, index, 0, lane + l);
+            float max = -INFINITY, sum = 0;
+            for (int64_t i = 0; i < f->parts; i++) max = fmaxf(max, part_lane(f, index, i, lane + l)[f->ld]);
+            for (int64_t i = 0; i < f->parts; i++) {
+                const float *from = part_lane(f, index, i, lane + l);
+                const float factor = from[f->ld + 1] == 0 ? 0 : exp2f(from[f->ld] - max);
+                const vec all = vec_all(factor);
+                sum += from[f->ld + 1] * factor;
+                for (int64_t c = 0; c < f->ld; c += VL)
+                    vec_store(to + c, i ? vec_fma(vec_load(from + c), all, vec_load(to + c)) : vec_mul(vec_load(from + c), all));
+            }
+            finish_lane(f, tile, &tile->strip[s], l, to, max, sum);
+        }
+}
+
+/* ---- the workers ---- */
+
+/* Where the heads' rows stand side by side, they share pages: all heads' tiles at one place come together. Otherwise a
+ * head's do, so that its keys stay in the cache. The last tiles first: causal ones are the longest. */
+static void find_tile(const forward *f, int64_t index, slat_tile *tile)
+{
+    const int64_t heads = f->p->b * f->p->hk, tiles = f->cut->tiles;
+    const int together = f->p->k.head < f->p->k.token[2];
+    const int64_t head = together ? index % heads : index / tiles, at = together ? index / heads : index % tiles;
+    tile->b = head / f->p->hk;
+    tile->key_head = (int32_t)(head % f->p->hk);
+    f->cut->walk->tile(f->cut, tiles - 1 - at, tile);
+}
+
+/* Takes the item after w->ahead's, whose tile becomes the one to work on; returns the number of the latter. */
+static int64_t advance(forward *f, bench *w, int64_t *ahead)
+{
+    const int64_t item = *ahead;
+    slat_tile *tile = w->ahead;
+    w->ahead = w->tile;
+    w->tile = tile;
+    *ahead = slat_next_item(&f->items);
+    if (*ahead >= 0) find_tile(f, *ahead / f->parts, w->ahead);
+    return item;
+}
+
+static void work(void *ctx, int32_t worker)
+{
+    forward *f = ctx;
+    bench *w = (bench *)(f->benches + (size_t)worker * f->bench_bytes);
+    int64_t ahead = slat_next_item(&f->items);
+    if (ahead < 0) return;
+    w->weights = (slat_weights){0};
+    lay_out(f->cut, (char *)w);
+    w->tile = w->tiles;
+    w->ahead = w->tiles + 1;
+    find_tile(f, ahead / f->parts, w->ahead);
+    while (ahead >= 0) {
+        const int64_t item = advance(f, w, &ahead);
+        run_steps(f, w, item % f->parts * f->steps, ahead >= 0);
+        if (f->parts == 1) finish(f, w);
+        else keep_part(f, w, item / f->parts, item % f->parts);
+    }
+}
+
+static void work_merge(void *ctx, int32_t worker)
+{
+    forward *f = ctx;
+    bench *w = (bench *)(f->benches + (size_t)worker * f->bench_bytes);
+    for (int64_t item; (item = slat_next_item(&f->items)) >= 0;) {
+        find_tile(f, item, w->tiles);
+        merge_parts(f, w->tiles, item);
+    }
+}
+
+size_t slat_softmax_forward_bytes(const slat_cut *cut, const slat_run *run)
+{
+    int64_t parts, steps;
+    split(cut, &parts, &steps);
+    return (size_t)workers(cut, run, parts) * lay_out(cut, NULL) + part_bytes(cut, parts);
+}
+
+void slat_softmax_forward(const slat_cut *cut, const slat_run *run)
+{
+    const slat_problem *p = cut->p;
+    forward f = {.cut = cut, .p = p, .c = (float)(fabs(p->scale) * LOG2E), .sign = p->scale < 0 ? -1 : 1,
+                 .ld = round_up(p->dv, VL), .ldk = round_up(p->d, VL), .bench_bytes = lay_out(cut, NULL), .benches = run->workspace};
+    split(cut, &f.parts, &f.steps);
+    const int32_t count = workers(cut, run, f.parts);
+    f.part = (float *)(f.benches + (size_t)count * f.bench_bytes);
+    f.items.count = p->b * p->hk * cut->tiles * f.parts;
+    slat_parallel(run, count, work, &f);
+    if (f.parts > 1) {
+        atomic_store(&f.items.next, 0);
+        f.items.count /= f.parts;
+        slat_parallel(run, count, work_merge, &f);
+    }
+}

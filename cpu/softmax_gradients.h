@@ -1,0 +1,131 @@
+/* One step of the backward pass: with P = exp2(c S - lse) and dP = V dO^T,
+ *     dS = scale P (dP - delta),   dv += P dO,   dk += dS Q,   dq += dS^T K.
+ * Scores stand transposed, a row a key. Sums over queries go into the rows of a head's keys, those over keys into the
+ * tile's dq; each is one chain of additions in the order of tiles, strips, steps, whatever runs it. */
+#ifndef SLAT_CPU_SOFTMAX_GRADIENTS_H
+#define SLAT_CPU_SOFTMAX_GRADIENTS_H
+#include "softmax_scores.h"
+#include "softmax_state.h"
+
+/* f32 sums for the keys of one head: row (x, y, z) begins at at[x * token[0] + y * token[1] + z * token[2]]. Only keys
+ * first ... end - 1 of k's grid, in row-major order, are kept. at NULL: not wanted. */
+typedef struct {
+    float *at;
+    int64_t token[3];
+} slat_sums;
+
+typedef struct {
+    slat_sums k, v;
+    slat_point grid;
+    int64_t first, end;
+} slat_key_sums;
+
+/* Keys of a piece that are kept: j = *from ... *to - 1 of them. */
+static inline void kept_keys(const slat_key_sums *sums, const slat_step *step, const slat_piece *piece, int64_t *from, int64_t *to)
+{
+    const int64_t index = slat_index(sums->grid, piece->first);
+    const int64_t before = slat_max(sums->first - index, 0), inside = slat_max(sums->end - index, 0);
+    *from = (before + step->dz - 1) / step->dz;
+    *to = slat_min((inside + step->dz - 1) / step->dz, piece->count);
+}
+
+static inline int keeps_any(const slat_key_sums *sums, const slat_step *step)
+{
+    for (int32_t i = 0; i < step->pieces; i++) {
+        int64_t from, to;
+        kept_keys(sums, step, step->piece + i, &from, &to);
+        if (from < to) return 1;
+    }
+    return 0;
+}
+
+/* Rows first ... first + rows - 1 of a step: sums += weights [row, lane] times queries [lane, ld]. */
+static inline void add_rows(const slat_key_sums *keep, const slat_sums *sums, const slat_step *step, int64_t first, int64_t rows,
+                            gemm_scalars weights, gemm_rows queries, int64_t ld, int64_t lanes, gemm_fetch *fetch)
+{
+    int64_t begin = 0; /* the piece's first row in the step */
+    for (int32_t i = 0; i < step->pieces && begin < first + rows; begin += step->piece[i++].count) {
+        const slat_piece *piece = step->piece + i;
+        int64_t from, to;
+        kept_keys(keep, step, piece, &from, &to);
+        from = slat_max(from, first - begin);
+        to = slat_min(to, first + rows - begin);
+        if (from >= to) continue;
+        const slat_point at = piece->first;
+        float *c = sums->at + at.x * sums->token[0] + at.y * sums->token[1] + (at.z + from * step->dz) * sums->token[2];
+        const gemm_scalars some = {weights.at + (begin + from - first) * weights.row, weights.row, weights.step};
+        gemm_any(c, sums->token[2] * step->dz, some, queries, to - from, ld / VL, (gemm_terms){1, operand_terms(lanes), 0, 0},
+                 GEMM_ADD, NULL, fetch);
+    }
+}
+
+/* The same for a group's span; `weights` is the group's first row, `queries` its first lane. */
+static inline void add_span(const slat_key_sums *keep, const slat_sums *sums, const slat_step *step, const slat_span *span,
+                            gemm_scalars weights, gemm_rows queries, int64_t ld, int64_t lanes, gemm_fetch *fetch)
+{
+    for (int64_t i = 0; i < span->runs; i++) {
+        const gemm_scalars some = {weights.at + i * (span->run + span->gap) * weights.row, weights.row, weights.step};
+        add_rows(keep, sums, step, span->first + i * (span->run + span->skip + span->gap), span->run, some, queries, ld, lanes, fetch);
+    }
+}
+
+/* A strip's rows, ready for its steps. Lanes that see nothing have lse inf, and 0 for all else. */
+typedef struct {
+    float lse[LANES], delta[LANES]; /* lse in units of log2; delta less grad_lse */
+    float *q_lanes, *o_lanes;       /* q and grad_o transposed: [d, wide], [dv, wide] */
+    float *q, *grad_o;              /* [wide, ld], [wide, ldv] */
+    float *grad_q;                  /* [wide, ld] */
+} slat_rows;
+
+/* S and dP of a group become P and dS. */
+static inline void weigh_group(float *p, float *u, int64_t wide, const slat_rows *rows, const slat_sight *sight,
+                               const slat_group *group, float c, float scale)
+{
+    const vec all_c = vec_all(c), all_scale = vec_all(scale);
+    for (int32_t l = group->lane; l < group->lane + group->lanes; l += VL) {
+        const vec lse = vec_load(rows->lse + l), delta = vec_load(rows->delta + l);
+        for (int64_t r = group->row; r < group->row + group->rows; r++) {
+            float *x = p + r * wide + l, *y = u + r * wide + l;
+            vec w = vec_exp2(vec_fms(vec_load(x), all_c, lse));
+            vec ds = vec_mul(vec_mul(w, all_scale), vec_sub(vec_load(y), delta));
+            if (!sight->whole) {
+                const vec_mask seen = lane_mask(sight->bits + r, l);
+                w = vec_keep(seen, w);
+                ds = vec_keep(seen, ds);
+            }
+            vec_store(x, w);
+            vec_store(y, ds);
+        }
+    }
+}
+
+/* landmark, whole earlier blocks p, u [line, length, wide], the landmark last in each: with w the weights and E their
+ * mean of dP, an ordinary key gets w (dP - E) and the landmark P (E - delta). */
+static inline void weigh_buckets(float *p, float *u, int64_t wide, const slat_rows *rows, const slat_sight *sight, float c,
+                                 float scale)
+{
+    const int64_t ordinary = sight->length - 1, block = sight->length * wide;
+    const slat_group all = {0, sight->lines * sight->length, 0, (int32_t)wide};
+    const vec all_c = vec_all(c), all_scale = vec_all(scale);
+    if (!sight->whole) mask_scores(p, wide, sight->bits, &all);
+    for (int32_t i = 0; i < sight->lines; i++, p += block, u += block)
+        for (int64_t l = 0; l < wide; l += VL) {
+            const vec inner = finite_max(vec_mul(lane_max(p + l, wide, ordinary, vec_all(-INFINITY)), all_c));
+            const vec sum = lane_exp2(p + l, wide, ordinary, all_c, inner, vec_zero());
+            const vec weight = vec_exp2(vec_fms(vec_load(p + ordinary * wide + l), all_c, vec_load(rows->lse + l)));
+            const vec factor = vec_select(vec_greater(weight, vec_zero()), vec_div(weight, sum), weight);
+            const vec_mask none = vec_greater(vec_all(FLT_MIN), weight);
+            vec mean = vec_zero();
+            for (int64_t r = 0; r < ordinary; r++) mean = vec_fma(vec_load(p + r * wide + l), vec_load(u + r * wide + l), mean);
+            mean = vec_select(none, vec_zero(), vec_div(mean, sum));
+            for (int64_t r = 0; r < ordinary; r++) {
+                const vec w = vec_mul(vec_load(p + r * wide + l), factor);
+                vec_store(p + r * wide + l, w);
+                vec_store(u + r * wide + l, vec_mul(vec_mul(w, all_scale), vec_sub(vec_load(u + r * wide + l), mean)));
+            }
+            const vec ds = vec_mul(vec_mul(weight, all_scale), vec_sub(mean, vec_load(rows->delta + l)));
+            vec_store(p + ordinary * wide + l, vec_zero());
+            vec_store(u + ordinary * wide + l, ds);
+        }
+}
+#endif
