@@ -40,3 +40,20 @@ bool memory_on_host(const memory *m)
 {
     return m->device.device_type != kDLCUDA;
 }
+
+void *memory_workspace_allocate(void *space, size_t bytes)
+{
+    memory_workspace *w = space;
+    if (bytes > w->bytes) {
+        w->memory->release(w->memory, w->data);
+        w->data = w->memory->allocate(w->memory, bytes);
+        w->bytes = w->data ? bytes : 0;
+    }
+    return w->data;
+}
+
+void memory_workspace_free(memory_workspace *w)
+{
+    w->memory->release(w->memory, w->data);
+    *w = (memory_workspace){.memory = w->memory};
+}

@@ -1,0 +1,63 @@
+/* One call on a GPU, planned or run.
+ *
+ * Each primitive enqueues its work once, through a session: a planning session loads the kernels, counts launches and
+ * adds up the workspace; a running one cuts the workspace and launches. So the plan and the run cannot differ.
+ */
+#ifndef SLAT_GPU_SESSION_H
+#define SLAT_GPU_SESSION_H
+#include "backend.h"
+#include "launch.h"
+
+class slat_session
+{
+  public:
+    const slat_problem &problem;
+
+    slat_session(const slat_problem *p, const slat_run *run, bool planning);
+    ~slat_session(); /* restores the current device */
+
+    /* `count` elements of workspace, 256-byte aligned; NULL while planning. */
+    void *take(int64_t count, size_t size);
+
+    /* `blocks` of slat_block threads; none: nothing is launched. Kernels stride over more work than a grid has blocks.
+     */
+    template <class... P, class... A> void launch(void (*kernel)(P...), int64_t blocks, size_t shared, A &&...arguments)
+    {
+        if (error != cudaSuccess || blocks <= 0) return;
+        ++launches;
+        if (planning) {
+            error = slat_load(kernel, shared);
+            return;
+        }
+        std::tuple<P...> values(std::forward<A>(arguments)...);
+        const unsigned grid = blocks < INT32_MAX ? (unsigned)blocks : (unsigned)INT32_MAX;
+        error = slat_start(kernel, grid, shared, stream, values, std::index_sequence_for<P...>());
+    }
+
+    slat_status finish(slat_plan *plan); /* plan: NULL when run */
+
+  private:
+    bool planning;
+    cudaStream_t stream;
+    char *workspace;
+    size_t bytes = 0;
+    int32_t launches = 0;
+    int previous = -1; /* the caller's device, where it is another one */
+    cudaError_t error = cudaSuccess;
+};
+
+/* The work of each primitive, for the passes that it has. */
+void slat_cuda_block_sparse(slat_session &);
+void slat_cuda_neighborhood(slat_session &);
+void slat_cuda_sharded(slat_session &);
+void slat_cuda_landmark(slat_session &);
+void slat_cuda_lightning(slat_session &);
+void slat_cuda_lightning_step(slat_session &);
+void slat_cuda_merge(slat_session &);
+void slat_cuda_transpose(slat_session &);
+
+extern const slat_host *slat_cuda_host; /* how to say what went wrong */
+
+/* Keeps CUDA's sentence for slat_error(). */
+slat_status slat_cuda_failed(const char *what, cudaError_t error);
+#endif

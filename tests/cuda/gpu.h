@@ -1,0 +1,34 @@
+/* The GPU that the tests run on. A program without one ends with exit status 77, which Meson reports as skipped. */
+#ifndef SLAT_TESTS_CUDA_GPU_H
+#define SLAT_TESTS_CUDA_GPU_H
+#include "cuda_driver.h"
+#include "problem.h"
+
+/* Ends the program where there is no driver, no device, or no backend for it. */
+void gpu_begin(const char *suite);
+const memory *gpu_memory(void);
+const cuda_driver *gpu_driver(void);
+
+/* Names of the device's backends, best first. */
+enum { GPU_BACKENDS = 4 };
+int32_t gpu_backends(const char *names[GPU_BACKENDS]);
+
+/* Workspace for one call at a time, with a red zone behind it; poisoned before each call. */
+typedef struct {
+    unsigned char *data;
+    size_t bytes;
+    const memory *memory; /* NULL: the first GPU's */
+} gpu_room;
+
+/* A slat_exec on a stream (NULL: the legacy default one) with workspace from the room. */
+slat_exec gpu_exec(gpu_room *room, const char *backend, void *stream);
+/* Waits for the device and frees the workspace. False: the device failed, or the red zone was written to. */
+bool gpu_room_end(gpu_room *room);
+
+/* The problem's inputs on the device; outputs of passes up to `pass` are made and poisoned. Never NULL. */
+problem *gpu_problem(const problem *p, problem_pass pass, layout l);
+problem *gpu_problem_on(const memory *, const problem *p, problem_pass pass, layout l);
+
+/* The case table's problem in a type, on the host. Never NULL. */
+problem *gpu_host_problem(const problem_parameters *parameters, tensor_type type);
+#endif

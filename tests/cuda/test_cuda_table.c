@@ -1,0 +1,144 @@
+/* The table of problems on every backend of the GPU: each type, pass and layout against the definition in f64, which
+ * gets the rounded inputs. Keys that must not be read are NaN, outputs and workspace are poisoned, nothing but the
+ * outputs may change. Then masks, exactly: with q = 0, lse is the log of the number of visible keys.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cases.h"
+#include "gpu.h"
+#include "harness.h"
+#include "reference.h"
+#include "subject.h"
+
+typedef struct {
+    const case_problem *problem;
+    const char *backend;
+    tensor_type type;
+} row;
+
+static const slat_exec on_scalar = {.backend = "scalar"};
+
+static void define(problem *twin, problem_pass pass)
+{
+    subject_outputs(twin, pass, LAYOUT_PLAIN);
+    CHECK(problem_call(twin, pass, &on_scalar) == SLAT_OK, "%s of the twin: %s", problem_pass_name(pass), slat_error());
+}
+
+static bool computes(problem *p, problem_pass pass, const char *backend, const char *what)
+{
+    gpu_room room = {0};
+    const slat_exec exec = gpu_exec(&room, backend, NULL);
+    const slat_status s = subject_call(p, pass, &exec, what);
+    const bool right = gpu_room_end(&room);
+    return CHECK(s == SLAT_OK, "%s: %s, %s", what, slat_status_name(s), slat_error()) &&
+           CHECK(right, "%s: the device failed, or the call wrote behind its workspace", what);
+}
+
+/* Each gradient alone, the others NULL. */
+static void single_gradients(problem *p, const problem *expected, const char *backend)
+{
+    static const problem_role gradients[] = {ROLE_DQ, ROLE_DK, ROLE_DV, ROLE_DSINK, ROLE_DS0, ROLE_DSLOPES};
+    enum { GRADIENTS = sizeof gradients / sizeof *gradients };
+    for (int alone = 0; alone < GRADIENTS; alone++) {
+        if (!p->t[gradients[alone]]) continue;
+        tensor *kept[GRADIENTS];
+        for (int n = 0; n < GRADIENTS; n++) {
+            kept[n] = p->t[gradients[n]];
+            if (n != alone) p->t[gradients[n]] = NULL;
+        }
+        tensor_repoison(kept[alone]);
+        if (computes(p, PASS_BACKWARD, backend, SLOT_NAME(gradients[alone])))
+            subject_agree(p, expected, PASS_BACKWARD, SLOT_NAME(gradients[alone]));
+        for (int n = 0; n < GRADIENTS; n++) p->t[gradients[n]] = kept[n];
+    }
+}
+
+static void in_layout(const row *r, layout l, const problem *given, problem *expected)
+{
+    const problem_pass last = given->pass;
+    problem *p = gpu_problem(given, last, l);
+    if (computes(p, PASS_FORWARD, r->backend, layout_name(l))) {
+        if (l == LAYOUT_PLAIN) define(expected, PASS_FORWARD);
+        subject_agree(p, expected, PASS_FORWARD, layout_name(l));
+        if (last == PASS_BACKWARD) {
+            if (l == LAYOUT_PLAIN && p->op != OP_LIGHTNING) { /* backward reads o and lse as forward wrote them */
+                tensor_copy(expected->t[ROLE_O], p->t[ROLE_O]);
+                tensor_copy(expected->t[ROLE_LSE], p->t[ROLE_LSE]);
+            }
+            if (l == LAYOUT_PLAIN) define(expected, PASS_BACKWARD);
+            if (computes(p, PASS_BACKWARD, r->backend, layout_name(l)))
+                subject_agree(p, expected, PASS_BACKWARD, layout_name(l));
+            if (l == LAYOUT_PLAIN) single_gradients(p, expected, r->backend);
+        }
+    }
+    problem_free(p);
+}
+
+static void compare(const void *argument)
+{
+    const row *r = argument;
+    problem *given = gpu_host_problem(&r->problem->p, r->type), *expected = subject_twin(given);
+    if (problem_is_softmax(given->op)) subject_hide_unread(given);
+    for (int l = 0; l < LAYOUTS; l++) in_layout(r, (layout)l, given, expected);
+    problem_free(given);
+    problem_free(expected);
+}
+
+/* The log of the number of keys that a row sees (landmark: of its own bucket). */
+static double log_count(const problem *p, const seen_mask *m, int64_t b, int64_t h, int64_t i, double *w)
+{
+    double lse;
+    for (int64_t j = 0; j < m->tk; j++) w[j] = 0;
+    reference_weights(p, b, h, i, w, w + m->tk, w + 2 * m->tk, &lse);
+    double count = 0;
+    for (int64_t j = 0; j < m->tk; j++) count += m->landmark ? w[2 * m->tk + j] > 0 : seen(m, b, h, i, j);
+    return log(count);
+}
+
+static void exact_mask(const void *argument)
+{
+    const row *r = argument;
+    problem_parameters parameters = r->problem->p;
+    parameters.sink = parameters.dlse = false;
+    problem *given = gpu_host_problem(&parameters, r->type);
+    tensor_fill(given->t[ROLE_Q], 0);
+    subject_descriptors storage;
+    const seen_mask m = subject_mask(given, &storage);
+    problem *p = gpu_problem(given, PASS_FORWARD, LAYOUT_PLAIN);
+    if (computes(p, PASS_FORWARD, r->backend, "forward")) {
+        double *w = harness_memory((3 * m.tk + 1) * (int64_t)sizeof *w), *lse = tensor_values(p->t[ROLE_LSE]);
+        const int64_t rows = given->extents.b * m.tq * m.hq;
+        for (int64_t n = 0; n < rows; n++) {
+            const double want = log_count(given, &m, n / m.hq / m.tq, n % m.hq, n / m.hq % m.tq, w);
+            CHECK(lse[n] == want || fabs(lse[n] - want) <= 1e-5, "lse[%lld]: %.9g, expected %.9g", (long long)n, lse[n],
+                  want);
+        }
+        free(lse);
+    }
+    problem_free(p);
+    problem_free(given);
+}
+
+int main(int argc, char **argv)
+{
+    static const tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16};
+    static row rows[3 * CASE_PROBLEMS * GPU_BACKENDS];
+    const char *names[GPU_BACKENDS];
+    gpu_begin("cuda_table");
+    const int32_t backends = gpu_backends(names);
+    row *r = rows;
+    for (int n = 0; n < 3 * CASE_PROBLEMS; n++) {
+        const case_problem *c = &case_problems[n / 3];
+        if (c->types && !(c->types & 1 << types[n % 3])) continue;
+        for (int32_t b = 0; b < backends; b++) {
+            *r = (row){c, names[b], types[n % 3]};
+            harness_add(compare, r, "%s %s %s", c->id, names[b], tensor_type_name(r->type));
+            if (problem_is_softmax(c->p.op))
+                harness_add(exact_mask, r, "mask %s %s %s", c->id, names[b], tensor_type_name(r->type));
+            r++;
+        }
+    }
+    return harness_main("cuda_table", argc, argv);
+}
