@@ -21,7 +21,8 @@ another framework's arrays for it. Shapes are logical, any layout is described b
   framework does not tell its stream: the caller names one as `stream`, and keeps the order between the two.
 - What fails raises slat.Error, and then no output was written.
 
-The library is the file that SLAT_LIBRARY names; else the newest build in this tree; else what the system's loader finds.
+Python 3.9 or newer. The library is the file that SLAT_LIBRARY names, else the newest build in this tree, else the
+one that the system's loader finds.
 """
 import ctypes
 import functools
@@ -82,8 +83,13 @@ class _Versioned(Structure):
 
 
 class Plan(_Struct):
-    """What a call would do: `backend`, `kernel`, bytes of `workspace`, whether it is `deterministic`, `launches`."""
+    """What a call would do. str() says it in words."""
     _fields_ = _fields("backend kernel", c_char_p, "workspace", c_size_t, "deterministic launches", c_int32)
+
+    def __str__(self):
+        names = [(name or b"none").decode() for name in (self.backend, self.kernel)]
+        return f"{names[0]}: {names[1]}, {self.workspace} bytes of workspace, {self.launches} launches, " \
+               f"{'deterministic' if self.deterministic else 'may vary from run to run'}"
 
 
 class Exec(_Struct):
@@ -168,29 +174,45 @@ def _space(like):
     return _torch(like) or sys.modules[type(like).__module__.partition(".")[0]]
 
 
-def _floats(like):
-    """The type of lse, sink, slopes and states beside `like`."""
-    return _space(like).float64 if like.dtype == _space(like).float64 else _space(like).float32
+def _make(like, shape, dtype):
+    """A new array beside `like`, row-major, its contents undefined."""
+    try:
+        return _space(like).empty(tuple(shape), dtype=dtype, device=getattr(like, "device", None))
+    except TypeError:  # NumPy 1 and CuPy know one place only
+        return _space(like).empty(tuple(shape), dtype=dtype)
 
 
-def _output(want, like, shape, dtype=None):
-    """An output as the caller wants it: True makes an array beside `like`, of its type where dtype is None."""
+def _output(want, like, shape=None, floats=False):
+    """An output as the caller wants it. True makes one of like's shape and type, or of the type of lse and states;
+    of nothing it makes nothing."""
     if want is not True:
         return None if want is False else want
-    options = {"dtype": dtype or like.dtype, "device": getattr(like, "device", None)}
-    try:
-        return _space(like).empty(tuple(shape), **options)
-    except TypeError:  # NumPy 1 and CuPy know one place only
-        return _space(like).empty(tuple(shape), dtype=options["dtype"])
+    if like is None:
+        return None
+    space = _space(like) if floats else None
+    dtype = like.dtype if not floats else space.float64 if like.dtype == space.float64 else space.float32
+    return _make(like, like.shape if shape is None else shape, dtype)
+
+
+def _on_gpu(array):
+    return array.__dlpack_device__()[0] in (2, 13)
+
+
+def _stream(array):
+    """The stream that the framework of an array on a GPU works on; None where it does not tell."""
+    if _torch(array):
+        return _torch(array).cuda.current_stream(array.device).cuda_stream
+    cupy = sys.modules.get("cupy")
+    return cupy.cuda.get_current_stream().ptr if cupy and isinstance(array, cupy.ndarray) else None
 
 
 def _export(name, array, stream):
     """array's DLPack capsule. It is borrowed, not consumed: its own destructor lets the array go."""
-    array = array.detach() if _torch(array) else array
-    if hasattr(array, "block_until_ready"):
-        array.block_until_ready()
     try:
-        options = {"stream": stream or 1} if array.__dlpack_device__()[0] in (2, 13) else {}
+        array = array.detach() if _torch(array) else array
+        if hasattr(array, "block_until_ready"):  # JAX computes behind the caller's back
+            array.block_until_ready()
+        options = {"stream": stream or 1} if _on_gpu(array) else {}
         try:
             return array.__dlpack__(max_version=(1, 0), **options)
         except TypeError:  # from before DLPack 1
@@ -198,66 +220,6 @@ def _export(name, array, stream):
     except Exception as why:
         kind = f"{type(array).__name__} of {getattr(array, 'dtype', 'no dtype')}"
         raise Error(_INVALID, f"{name}: {kind}, expected an array that DLPack can share ({why})") from why
-
-
-class _Call:
-    """One call: its slat_exec, and everything that it borrows."""
-
-    def __init__(self, like, *, backend=None, threads=0, deterministic=0, stream=None, plan=None):
-        self.kept, self.written = [plan], []
-        self.exec = Exec(backend=backend.encode() if backend else None, threads=threads, deterministic=deterministic,
-                         plan=addressof(plan) if plan else None)
-        self.told = True
-        if getattr(like, "__dlpack_device__", lambda: (1, 0))()[0] not in (2, 13):
-            return
-        torch, cupy = _torch(like), type(like).__module__.startswith("cupy")
-        if (torch or cupy) and stream is not None:
-            raise Error(_INVALID, "stream: given, expected None: the framework's current stream is used")
-        self.told = torch or cupy or stream is not None
-        self.exec.stream = (torch.cuda.current_stream(like.device).cuda_stream if torch else
-                            _space(like).cuda.get_current_stream().ptr if cupy else stream)
-        kept, where = self.kept, self.exec.stream
-
-        def allocate(_, size):  # holds no reference to the call: what it borrows ends with it
-            try:
-                kept.append(_output(True, like, (size,), _space(like).uint8))
-                kept.append(_export("workspace", kept[-1], where))
-                tensor = DLTensor.from_address(_borrow(kept[-1])[0])
-                return tensor.data + tensor.byte_offset
-            except Exception as why:  # out of memory
-                kept.append(why)
-                return None
-
-        self.exec.allocate = _ALLOCATE(allocate)
-
-    def one(self, name, array, output=False):
-        """The address of array's DLTensor; None for None."""
-        if array is None:
-            return None
-        capsule = _export(name, array, self.exec.stream)
-        address, flags = _borrow(capsule)
-        if output and flags & 3:
-            raise Error(_INVALID, f"{name}: {'read-only' if flags & 1 else 'a copy'}, expected an array to write into")
-        if output and getattr(array, "requires_grad", False):
-            raise Error(_INVALID, f"{name}: requires a gradient, expected an output that does not")
-        self.kept.append(capsule)
-        if output:
-            self.written.append(array)
-        return address
-
-    def read(self, **arrays):
-        return {name: self.one(name, array) for name, array in arrays.items()}
-
-    def write(self, **arrays):
-        return {name: self.one(name, array, True) for name, array in arrays.items()}
-
-    def __call__(self, name, *arguments):
-        if not self.told:
-            raise Error(_INVALID, "stream: None, expected a stream: the arrays' framework does not tell its own")
-        _run(name, byref(self.exec), *arguments)
-        for array in self.written:
-            if _torch(array) and not array.is_inference():
-                _torch(array).autograd.graph.increment_version(array)
 
 
 def _borrow(capsule):
@@ -271,17 +233,85 @@ def _borrow(capsule):
     return address + ctypes.sizeof(_Versioned), head.flags
 
 
+class _Call:
+    """One call: its slat_exec, and everything that it borrows."""
+
+    def __init__(self, like, *, backend=None, threads=0, deterministic=0, stream=None, plan=None):
+        self.kept, self.written = [plan], []
+        self.exec = Exec(backend=backend.encode() if backend else None, threads=threads, deterministic=deterministic,
+                         plan=addressof(plan) if plan else None)
+        if hasattr(like, "__dlpack_device__") and _on_gpu(like):
+            self._enter(like, stream)
+
+    def _enter(self, like, stream):
+        """Puts the call on a stream, and has its workspace made by like's framework."""
+        told, kept = _stream(like), self.kept
+        if (told is None) == (stream is None):
+            raise Error(_INVALID, f"stream: {stream}, expected one if, and only if, the arrays' framework tells none")
+        stream = stream if told is None else told
+
+        def allocate(_, size):  # holds no reference to the call, so that what it borrows ends with it
+            try:
+                kept.append(_export("workspace", _make(like, (size,), _space(like).uint8), stream))
+                tensor = DLTensor.from_address(_borrow(kept[-1])[0])
+                return tensor.data + tensor.byte_offset
+            except Exception as why:
+                kept.append(why)
+                return None
+
+        self.exec.stream, self.exec.allocate = stream, _ALLOCATE(allocate)
+
+    def _address(self, name, array, output):
+        capsule = _export(name, array, self.exec.stream)
+        address, flags = _borrow(capsule)
+        if output and flags:
+            raise Error(_INVALID, f"{name}: {'read-only' if flags & 1 else 'a copy'}, expected an array to write into")
+        if output and getattr(array, "requires_grad", False):
+            raise Error(_INVALID, f"{name}: requires a gradient, expected an output that does not")
+        self.kept.append(capsule)
+        self.written += [array] if output else []
+        return address
+
+    def read(self, **arrays):
+        """{name: address of the array's DLTensor}. All are required."""
+        for name, array in arrays.items():
+            if array is None:
+                raise Error(_INVALID, f"{name}: None, expected an array")
+        return self.optional(**arrays)
+
+    def optional(self, **arrays):
+        return {name: self._address(name, x, False) for name, x in arrays.items() if x is not None}
+
+    def write(self, **arrays):
+        return {name: self._address(name, x, True) for name, x in arrays.items() if x is not None}
+
+    def __call__(self, name, *arguments):
+        try:
+            _run(name, byref(self.exec), *arguments)
+        except Error as error:
+            raise error from next((x for x in self.kept if isinstance(x, Exception)), None)
+        for array in self.written:
+            if _torch(array) and not array.is_inference():
+                array[:0].zero_()  # tells autograd that it was written to
+
+
 # PyTorch's autograd.
 
-def _recording(outputs, *inputs):
-    """Whether autograd records this call. Then its outputs are made here, never given."""
+def _recording(*inputs):
+    """Whether autograd records a call with these inputs."""
     torch = _torch(*inputs)
-    if not (torch and torch.is_grad_enabled() and any(_torch(x) and x.requires_grad for x in inputs)):
-        return False
-    for name, x in outputs.items():
-        if _torch(x):
-            raise Error(_INVALID, f"{name}: given, expected True where autograd records")
-    return True
+    return torch and torch.is_grad_enabled() and any(_torch(x) and x.requires_grad for x in inputs)
+
+
+def _record(wants, forward, backward, *inputs):
+    """forward(*inputs) with backward(inputs, outputs, gradients of the first two, which are wanted) as its gradient.
+
+    wants: which of the first two outputs the caller wants; both are made."""
+    for name, want in wants.items():
+        if not isinstance(want, (bool, type(None))):
+            raise Error(_INVALID, f"{name}: given, expected True or None where autograd records")
+    outputs = _function().apply(forward, backward, *inputs)
+    return (*(x if want else None for x, want in zip(outputs, wants.values())), *outputs[2:])
 
 
 @functools.cache
@@ -292,7 +322,7 @@ def _function():
         @staticmethod
         def forward(ctx, forward, backward, *inputs):
             outputs = forward(*inputs)
-            ctx.run, ctx.count = backward, len(inputs)
+            ctx.gradients, ctx.count = backward, len(inputs)
             ctx.save_for_backward(*inputs, *outputs)
             ctx.set_materialize_grads(False)
             ctx.mark_non_differentiable(*outputs[2:])
@@ -304,37 +334,29 @@ def _function():
             inputs, outputs = ctx.saved_tensors[:ctx.count], ctx.saved_tensors[ctx.count:]
             grad_o = torch.zeros_like(outputs[0]) if grad_o is None else grad_o
             grads = [x if x is None or x.stride(-1) == 1 else x.contiguous() for x in (grad_o, grad_second)]
-            return None, None, *ctx.run(inputs, outputs, grads, ctx.needs_input_grad[2:])
+            return None, None, *ctx.gradients(inputs, outputs, grads, ctx.needs_input_grad[2:])
 
-    return Slat.apply
+    return Slat
 
 
 # Softmax attention.
 
 class _Mask(_Struct):
-    def _hold(self, **arrays):
-        """Takes index arrays into the structure for as long as it lives."""
-        call = _Call(next((x for x in arrays.values() if x is not None), None))
-        self._kept = call.kept, arrays
-        for name, address in call.read(**arrays).items():
-            setattr(self, name, address)
-
     def __call__(self, q, k, v, sink=None, *, scale=0.0, o=True, lse=True, **run):
         """Attention: (o [B, Tq, Hq, Dv], lse [B, Tq, Hq]) from q [B, Tq, Hq, D], k [B, Tk, Hk, D], v [B, Tk, Hk, Dv].
 
         Hk divides Hq. sink [Hq]: a logit without a value that every row sees. scale 0: 1/sqrt(D). lse is the log of the
         softmax's sum, f32 (f64 for f64); o has q's type, or f32 where it is given so.
         """
-        if _recording({"o": o, "lse": lse}, q, k, v, sink):
+        if _recording(q, k, v, sink):
             def backward(inputs, outputs, grads, want):
-                return self.backward(*inputs[:3], *outputs, *grads, inputs[3], scale=scale, grad_q=want[0],
-                                     grad_k=want[1], grad_v=want[2], grad_sink=want[3], **run)
-            return _function()(lambda *inputs: self(*inputs, scale=scale, **run), backward, q, k, v, sink)
+                wants = dict(zip(("grad_q", "grad_k", "grad_v", "grad_sink"), want))
+                return self.backward(*inputs[:3], *outputs, *grads, inputs[3], scale=scale, **wants, **run)
+            return _record({"o": o, "lse": lse}, lambda *x: self(*x, scale=scale, **run), backward, q, k, v, sink)
         call = _Call(q, **run)
-        tensors = Attention(**call.read(q=q, k=k, v=v, sink=sink), scale=scale)
-        o = _output(o, q, (*q.shape[:-1], *v.shape[-1:]))
-        lse = _output(lse, q, q.shape[:-1], _floats(q))
-        return self._call(call, "forward", tensors, o=o, lse=lse)
+        inputs = call.read(q=q, k=k, v=v) | call.optional(sink=sink)
+        return self._compute(call, "forward", inputs, scale, o=_output(o, q, (*q.shape[:-1], *v.shape[-1:])),
+                             lse=_output(lse, q, q.shape[:-1], floats=True))
 
     def backward(self, q, k, v, o, lse, grad_o, grad_lse=None, sink=None, *, scale=0.0, grad_q=True, grad_k=True,
                  grad_v=True, grad_sink=True, **run):
@@ -343,17 +365,21 @@ class _Mask(_Struct):
         o and lse are as the call wrote them. grad_o has o's shape and type, grad_lse lse's; grad_lse None is 0.
         """
         call = _Call(q, **run)
-        tensors = Attention(**call.read(q=q, k=k, v=v, o=o, lse=lse, grad_o=grad_o, grad_lse=grad_lse, sink=sink),
-                            scale=scale)
-        return self._call(call, "backward", tensors, grad_q=_output(grad_q, q, q.shape),
-                          grad_k=_output(grad_k, k, k.shape), grad_v=_output(grad_v, v, v.shape),
-                          grad_sink=_output(grad_sink, sink, sink.shape) if sink is not None else None)
+        inputs = call.read(q=q, k=k, v=v, o=o, lse=lse, grad_o=grad_o) | call.optional(grad_lse=grad_lse, sink=sink)
+        return self._compute(call, "backward", inputs, scale, grad_q=_output(grad_q, q), grad_k=_output(grad_k, k),
+                             grad_v=_output(grad_v, v), grad_sink=_output(grad_sink, sink))
 
-    def _call(self, call, name, tensors, **outputs):
-        for field, address in call.write(**outputs).items():
-            setattr(tensors, field, address)
+    def _compute(self, call, name, inputs, scale, **outputs):
+        tensors = Attention(**inputs, **call.write(**outputs), scale=scale)
         call(f"{self._name}_{name}", byref(self), byref(tensors))
         return tuple(outputs.values())
+
+    def _hold(self, **arrays):
+        """Borrows index arrays for as long as the mask lives."""
+        self.arrays = {name: x for name, x in arrays.items() if x is not None}
+        self._kept = {name: _export(name, x, _stream(x) if _on_gpu(x) else None) for name, x in self.arrays.items()}
+        for name, capsule in self._kept.items():
+            setattr(self, name, _borrow(capsule)[0])
 
 
 class BlockSparse(_Mask):
@@ -372,22 +398,19 @@ class BlockSparse(_Mask):
     def __init__(self, indptr=None, indices=None, *, block_q=64, block_k=0, causal=False, bitmap_of=None, bitmaps=None,
                  transposed=(None, None, None)):
         super().__init__(block_q=block_q, block_k=block_k, causal=causal)
-        t_indptr, t_indices, t_entry = transposed
-        self._hold(indptr=indptr, indices=indices, bitmap_of=bitmap_of, bitmaps=bitmaps, t_indptr=t_indptr,
-                   t_indices=t_indices, t_entry=t_entry)
+        self._hold(indptr=indptr, indices=indices, bitmap_of=bitmap_of, bitmaps=bitmaps,
+                   **dict(zip(("t_indptr", "t_indices", "t_entry"), transposed)))
 
     def transpose(self, tq, tk, **run):
         """The same layout by key block: (t_indptr [Bm, Hm, ceil(tk / block_k) + 1], t_indices [nnz], t_entry [nnz])."""
-        indptr, indices = self._kept[1]["indptr"], self._kept[1]["indices"]
-        if indptr is None or indices is None:
-            raise Error(_INVALID, "indptr: NULL, expected a layout")
-        columns = -(-tk // max(1, self.block_k or self.block_q))
+        indptr, indices = self.arrays.get("indptr"), self.arrays.get("indices")
         call = _Call(indptr, **run)
-        outputs = [_output(True, indptr, (*indptr.shape[:-1], columns + 1))]
-        outputs += [_output(True, indices, indices.shape) for _ in range(2)]
+        call.read(indptr=indptr, indices=indices)
+        columns = -(-tk // max(1, self.block_k or self.block_q))
+        outputs = _output(True, indptr, (*indptr.shape[:-1], columns + 1)), *(_output(True, indices) for _ in range(2))
         written = call.write(t_indptr=outputs[0], t_indices=outputs[1], t_entry=outputs[2])
         call("block_sparse_transpose", byref(self), tq, tk, *written.values())
-        return tuple(outputs)
+        return outputs
 
 
 class Neighborhood(_Mask):
@@ -435,8 +458,13 @@ class Landmark(_Mask):
 
 # Lightning attention.
 
-def _lightning(call, name, tensors, states_every, scale, **outputs):
-    call(name, byref(Lightning(**tensors, **call.write(**outputs), states_every=states_every, scale=scale)))
+def _state_shape(q, v):
+    """[B, H, D, Dv]; whatever q's rank is, so that the library may say what is wrong with it."""
+    return (*q.shape[:1], *q.shape[2:4], *v.shape[-1:])
+
+
+def _lightning(call, name, inputs, states_every, scale, **outputs):
+    call(name, byref(Lightning(**inputs, **call.write(**outputs), states_every=states_every, scale=scale)))
     return tuple(outputs.values())
 
 
@@ -446,21 +474,21 @@ def lightning(q, k, v, slopes, s0=None, *, scale=0.0, states_every=0, o=True, st
     q, k [B, T, H, D], v [B, T, H, Dv], slopes [H], s0 and st the states before and after. scale 0: 1. states_every n
     adds a third result: states [B, H, ceil(T / n), D, Dv], before token 0, n, ..., which make backward faster.
     """
-    if _recording({"o": o, "st": st}, q, k, v, slopes, s0):
+    if _recording(q, k, v, slopes, s0):
         def backward(inputs, outputs, grads, want):
-            q, k, v, slopes, s0 = inputs
             wants = dict(zip(("grad_q", "grad_k", "grad_v", "grad_slopes", "grad_s0"), want))
-            return lightning_backward(q, k, v, slopes, *grads, s0, *outputs[2:], states_every=states_every, scale=scale,
-                                      **wants, **run)
-        return _function()(lambda *x: lightning(*x, scale=scale, states_every=states_every, **run), backward, q, k, v,
-                           slopes, s0)
+            return lightning_backward(*inputs[:4], *grads, inputs[4], *outputs[2:], states_every=states_every,
+                                      scale=scale, **wants, **run)
+        return _record({"o": o, "st": st}, lambda *x: lightning(*x, scale=scale, states_every=states_every, **run),
+                       backward, q, k, v, slopes, s0)
     call = _Call(q, **run)
-    tensors = call.read(q=q, k=k, v=v, slopes=slopes, s0=s0)
-    (b, t, h, d), dv = (*q.shape, 0, 0, 0, 0)[:4], v.shape[-1:]
-    outputs = {"o": _output(o, q, (*q.shape[:-1], *dv)), "st": _output(st, q, (b, h, d, *dv), _floats(q))}
+    inputs = call.read(q=q, k=k, v=v, slopes=slopes) | call.optional(s0=s0)
+    state = _state_shape(q, v)
+    outputs = {"o": _output(o, q, (*q.shape[:-1], *v.shape[-1:])), "st": _output(st, q, state, floats=True)}
     if states_every > 0:
-        outputs["states"] = _output(True, q, (b, h, -(-t // states_every), d, *dv), _floats(q))
-    return _lightning(call, "lightning_forward", tensors, states_every, scale, **outputs)
+        count = (-(-x // states_every) for x in q.shape[1:2])
+        outputs["states"] = _output(True, q, (*state[:2], *count, *state[2:]), floats=True)
+    return _lightning(call, "lightning_forward", inputs, states_every, scale, **outputs)
 
 
 def lightning_backward(q, k, v, slopes, grad_o, grad_st=None, s0=None, states=None, *, states_every=0, scale=0.0,
@@ -470,12 +498,11 @@ def lightning_backward(q, k, v, slopes, grad_o, grad_st=None, s0=None, states=No
     states and states_every as lightning() had them; grad_st None is 0.
     """
     call = _Call(q, **run)
-    tensors = call.read(q=q, k=k, v=v, slopes=slopes, grad_o=grad_o, grad_st=grad_st, s0=s0, states=states)
-    b, _, h, d = (*q.shape, 0, 0, 0, 0)[:4]
-    return _lightning(call, "lightning_backward", tensors, states_every, scale, grad_q=_output(grad_q, q, q.shape),
-                      grad_k=_output(grad_k, k, k.shape), grad_v=_output(grad_v, v, v.shape),
-                      grad_slopes=_output(grad_slopes, slopes, slopes.shape),
-                      grad_s0=_output(grad_s0, q, (b, h, d, *v.shape[-1:]), _floats(q)))
+    inputs = call.read(q=q, k=k, v=v, slopes=slopes, grad_o=grad_o)
+    inputs |= call.optional(grad_st=grad_st, s0=s0, states=states)
+    return _lightning(call, "lightning_backward", inputs, states_every, scale, grad_q=_output(grad_q, q),
+                      grad_k=_output(grad_k, k), grad_v=_output(grad_v, v), grad_slopes=_output(grad_slopes, slopes),
+                      grad_s0=_output(grad_s0, q, _state_shape(q, v), floats=True))
 
 
 def lightning_step(q, k, v, slopes, st, slot=None, *, scale=0.0, o=True, **run):
@@ -484,53 +511,52 @@ def lightning_step(q, k, v, slopes, st, slot=None, *, scale=0.0, o=True, **run):
     slot [B]: row b uses state slot[b] of st [slots, H, D, Dv]; -1 leaves the row out.
     """
     call = _Call(q, **run)
-    tensors = call.read(q=q, k=k, v=v, slopes=slopes, slot=slot) | call.write(st=st)
-    return _lightning(call, "lightning_step", tensors, 0, scale, o=_output(o, q, (*q.shape[:-1], *v.shape[-1:])))[0]
+    inputs = call.read(q=q, k=k, v=v, slopes=slopes) | call.optional(slot=slot) | call.write(st=st)
+    return _lightning(call, "lightning_step", inputs, 0, scale, o=_output(o, q, (*q.shape[:-1], *v.shape[-1:])))[0]
 
 
 # Merging.
 
-def _array(addresses):
+def _pointers(take, name, arrays):
+    addresses = take(**{f"{name}[{i}]": x for i, x in enumerate(arrays)}).values()
     return (c_void_p * len(addresses))(*addresses)
 
 
 def merge(o, lse, *, out=True, out_lse=True, **run):
     """Attention over all keys from that over parts of them: (out [..., Dv], out_lse [...]).
 
-    o and lse are lists: results [..., Dv] and logs of sums [...] of one shape each.
+    o and lse are lists as long: results [..., Dv] and logs of sums [...], of one shape each.
     """
     n = len(o)
     if len(lse) != n or n == 0:
         raise Error(_INVALID, f"lse: {len(lse)} parts, expected as many as o's {n}, and at least 1")
-    if _recording({"out": out, "out_lse": out_lse}, *o, *lse):
+    if _recording(*o, *lse):
         def backward(inputs, outputs, grads, want):
-            grad_o, grad_lse = merge_backward(inputs[:n], inputs[n:], *outputs, *grads, want=want, **run)
-            return *grad_o, *grad_lse
-        return _function()(lambda *x: merge(x[:n], x[n:], **run), backward, *o, *lse)
+            grads = merge_backward(inputs[:n], inputs[n:], *outputs, *grads, **run)
+            return [x if wanted else None for x, wanted in zip([*grads[0], *grads[1]], want)]
+        return _record({"out": out, "out_lse": out_lse}, lambda *x: merge(x[:n], x[n:], **run), backward, *o, *lse)
     call = _Call(o[0], **run)
-    parts = [_array([call.one(f"{name}[{i}]", x) for i, x in enumerate(xs)]) for name, xs in (("o", o), ("lse", lse))]
-    outputs = {"out": _output(out, o[0], o[0].shape), "out_lse": _output(out_lse, lse[0], lse[0].shape)}
-    call("merge_forward", n, *parts, *call.write(**outputs).values())
+    parts = _pointers(call.read, "o", o), _pointers(call.read, "lse", lse)
+    outputs = {"out": _output(out, o[0]), "out_lse": _output(out_lse, lse[0])}
+    written = call.write(**outputs)
+    call("merge_forward", n, *parts, written.get("out"), written.get("out_lse"))
     return tuple(outputs.values())
 
 
-def merge_backward(o, lse, out, out_lse, grad_out, grad_out_lse=None, *, want=None, **run):
+def merge_backward(o, lse, out, out_lse, grad_out, grad_out_lse=None, **run):
     """The gradients of the parts: (list of grad_o, list of grad_lse).
 
-    out and out_lse are as merge() wrote them; grad_out_lse None is 0. want: for every o, then every lse, an output;
-    None: all are made.
+    out and out_lse are as merge() wrote them; grad_out_lse None is 0.
     """
-    n = len(o)
-    want = [True] * (2 * n) if want is None else list(want)
-    if len(lse) != n or len(want) != 2 * n:
-        raise Error(_INVALID, f"lse, want: {len(lse)} and {len(want)}, expected {n} and {2 * n}")
+    if len(lse) != len(o):
+        raise Error(_INVALID, f"lse: {len(lse)} parts, expected as many as o's {len(o)}")
     call = _Call(out, **run)
-    parts = [_array([call.one(f"{name}[{i}]", x) for i, x in enumerate(xs)]) for name, xs in (("o", o), ("lse", lse))]
-    known = call.read(out=out, out_lse=out_lse, grad_out=grad_out, grad_out_lse=grad_out_lse)
-    grads = [_output(x, like, like.shape) for x, like in zip(want, [*o, *lse])]
-    written = [call.one(f"{'grad_o' if i < n else 'grad_lse'}[{i % n}]", x, True) for i, x in enumerate(grads)]
-    call("merge_backward", n, *parts, *known.values(), _array(written[:n]), _array(written[n:]))
-    return grads[:n], grads[n:]
+    parts = _pointers(call.read, "o", o), _pointers(call.read, "lse", lse)
+    results = call.read(out=out, out_lse=out_lse, grad_out=grad_out) | call.optional(grad_out_lse=grad_out_lse)
+    grad_o, grad_lse = [_output(True, x) for x in o], [_output(True, x) for x in lse]
+    call("merge_backward", len(o), *parts, *results.values(), *[None] * (4 - len(results)),
+         _pointers(call.write, "grad_o", grad_o), _pointers(call.write, "grad_lse", grad_lse))
+    return grad_o, grad_lse
 
 
 # Helpers.
@@ -541,14 +567,11 @@ def version():
 
 
 def backends(device_type=1, device_id=0):
-    """[(name, rank), ...] of a device, best first; rank 0: not on this machine. Device types are DLPack's: 2 is CUDA."""
+    """[(name, rank), ...] of a device, best first; rank 0: not on this machine. Types are DLPack's: 1 CPU, 2 CUDA."""
     found, name, rank = [], c_char_p(), c_int32()
-    while True:
-        try:
-            _run("backend", len(found), DLDevice(device_type, device_id), byref(name), byref(rank))
-        except Error:
-            return found
+    while not library().slat_backend(len(found), DLDevice(device_type, device_id), byref(name), byref(rank)):
         found.append((name.value.decode(), rank.value))
+    return found
 
 
 def lightning_slopes(heads):
@@ -559,7 +582,7 @@ def lightning_slopes(heads):
 
 
 def sharded_offsets(hq, hk, stride, *, dense_heads=0, head_offset=0, per_key_head=False):
-    """Offsets for Sharded, a list of hk numbers: the published rule, or, per_key_head, one that leaves no column out."""
+    """Offsets for Sharded, a list of hk numbers: the published rule, or (per_key_head) one that misses no column."""
     offsets = (c_int32 * max(0, hk))()
     _run("sharded_offsets", offsets, hq, hk, stride, dense_heads, head_offset, per_key_head)
     return list(offsets)
