@@ -70,6 +70,7 @@ typedef struct {
     int layouts;
     bool reduced;
     char part[64];          /* what a reduced problem holds, in words */
+    double work[PASS_COUNT]; /* of a pass: TFLOP where the limit is the matrix product, else GB */
     problem_pass pass;
     slat_exec exec;         /* with workspace */
     slat_plan plan;         /* of the layout that needs more workspace */
@@ -92,19 +93,21 @@ bool bench_runnable(const bench_row *, shim_state *); /* false: skipped, with th
 void bench_fail(shim_state *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool bench_failed(void);
 
-/* steady.c. Ceilings of a row's device, as valid now: measured anew where the FMA loop is more than 5 % below its best in
- * this run, beside them or before the row. `steady` ends the row and says whether the loop was at its best all along. */
+/* steady.c. Ceilings of a row's device, as valid now: measured anew where the FMA loop has drifted by over 5 % since.
+ * Where the loop, beside the ceilings, before the row and after it, differs by over 5 %, the row was not steady and has
+ * no share. */
 typedef struct {
     const bench_ceilings *ceilings; /* NULL: none */
     double fma_before, fma_after;
+    bool steady;
+    bool hopeless; /* the machine would not keep still for ceilings a moment ago: no use to try the row again */
 } bench_watch;
 
 void bench_watch_begin(bench_watch *, const bench_device *);
-bool bench_watch_steady(bench_watch *, const bench_device *);
-/* Prints rate (work/seconds), ceiling and share; without a ceiling, or where the machine was unsteady, says so in `note`,
- * which it appends to. */
-void bench_report(shim_state *, const bench_workload *, bench_watch *, const bench_device *, double rate, char *note,
-                  size_t size);
+bool bench_watch_end(bench_watch *, const bench_device *); /* steady? */
+/* Prints rate, ceiling and share; without a ceiling, or where the machine was not steady, says so in `note`, which it
+ * appends to. The watch has ended. */
+void bench_report(shim_state *, const bench_workload *, const bench_watch *, double rate, char *note, size_t size);
 const bench_ceilings *bench_ceilings_of(const bench_device *, const char **reason);
 
 /* selfcheck.c: the published counts. True when all agree; says each on stdout. */

@@ -12,7 +12,8 @@ static double pulse(void) { return bench_fma(omp_get_max_threads()); }
 
 const bench_device *bench_device_cpu(void)
 {
-    static bench_device device = {.name = "cpu", .begin = begin, .end = end, .ceilings = bench_ceilings_cpu, .pulse = pulse};
+    static bench_device device = {
+        .name = "cpu", .begin = begin, .end = end, .ceilings = bench_ceilings_cpu, .pulse = pulse};
     device.memory = memory_host();
     return &device;
 }

@@ -16,9 +16,10 @@ static volatile float sink; /* keeps the results */
 __attribute__((target("avx512f"))) static void loop_avx512(int64_t rounds)
 {
     const __m512 m = _mm512_set1_ps(0.9999f), c = _mm512_set1_ps(1e-4f);
-    __m512 a0 = c, a1 = _mm512_add_ps(a0, m), a2 = _mm512_add_ps(a1, m), a3 = _mm512_add_ps(a2, m), a4 = _mm512_add_ps(a3, m);
-    __m512 a5 = _mm512_add_ps(a4, m), a6 = _mm512_add_ps(a5, m), a7 = _mm512_add_ps(a6, m), a8 = _mm512_add_ps(a7, m);
-    __m512 a9 = _mm512_add_ps(a8, m), a10 = _mm512_add_ps(a9, m), a11 = _mm512_add_ps(a10, m);
+    __m512 a0 = c, a1 = _mm512_add_ps(a0, m), a2 = _mm512_add_ps(a1, m), a3 = _mm512_add_ps(a2, m);
+    __m512 a4 = _mm512_add_ps(a3, m), a5 = _mm512_add_ps(a4, m), a6 = _mm512_add_ps(a5, m), a7 = _mm512_add_ps(a6, m);
+    __m512 a8 = _mm512_add_ps(a7, m), a9 = _mm512_add_ps(a8, m), a10 = _mm512_add_ps(a9, m);
+    __m512 a11 = _mm512_add_ps(a10, m);
     for (int64_t i = 0; i < rounds; i++) {
         a0 = _mm512_fmadd_ps(a0, m, c);
         a1 = _mm512_fmadd_ps(a1, m, c);
@@ -33,7 +34,8 @@ __attribute__((target("avx512f"))) static void loop_avx512(int64_t rounds)
         a10 = _mm512_fmadd_ps(a10, m, c);
         a11 = _mm512_fmadd_ps(a11, m, c);
     }
-    const __m512 low = _mm512_add_ps(_mm512_add_ps(_mm512_add_ps(a0, a1), _mm512_add_ps(a2, a3)), _mm512_add_ps(a4, a5));
+    const __m512 low =
+        _mm512_add_ps(_mm512_add_ps(_mm512_add_ps(a0, a1), _mm512_add_ps(a2, a3)), _mm512_add_ps(a4, a5));
     const __m512 high =
         _mm512_add_ps(_mm512_add_ps(_mm512_add_ps(a6, a7), _mm512_add_ps(a8, a9)), _mm512_add_ps(a10, a11));
     sink = _mm512_reduce_add_ps(_mm512_add_ps(low, high));
@@ -42,9 +44,10 @@ __attribute__((target("avx512f"))) static void loop_avx512(int64_t rounds)
 __attribute__((target("avx2,fma"))) static void loop_avx2(int64_t rounds)
 {
     const __m256 m = _mm256_set1_ps(0.9999f), c = _mm256_set1_ps(1e-4f);
-    __m256 a0 = c, a1 = _mm256_add_ps(a0, m), a2 = _mm256_add_ps(a1, m), a3 = _mm256_add_ps(a2, m), a4 = _mm256_add_ps(a3, m);
-    __m256 a5 = _mm256_add_ps(a4, m), a6 = _mm256_add_ps(a5, m), a7 = _mm256_add_ps(a6, m), a8 = _mm256_add_ps(a7, m);
-    __m256 a9 = _mm256_add_ps(a8, m), a10 = _mm256_add_ps(a9, m), a11 = _mm256_add_ps(a10, m);
+    __m256 a0 = c, a1 = _mm256_add_ps(a0, m), a2 = _mm256_add_ps(a1, m), a3 = _mm256_add_ps(a2, m);
+    __m256 a4 = _mm256_add_ps(a3, m), a5 = _mm256_add_ps(a4, m), a6 = _mm256_add_ps(a5, m), a7 = _mm256_add_ps(a6, m);
+    __m256 a8 = _mm256_add_ps(a7, m), a9 = _mm256_add_ps(a8, m), a10 = _mm256_add_ps(a9, m);
+    __m256 a11 = _mm256_add_ps(a10, m);
     for (int64_t i = 0; i < rounds; i++) {
         a0 = _mm256_fmadd_ps(a0, m, c);
         a1 = _mm256_fmadd_ps(a1, m, c);
@@ -59,7 +62,8 @@ __attribute__((target("avx2,fma"))) static void loop_avx2(int64_t rounds)
         a10 = _mm256_fmadd_ps(a10, m, c);
         a11 = _mm256_fmadd_ps(a11, m, c);
     }
-    const __m256 low = _mm256_add_ps(_mm256_add_ps(_mm256_add_ps(a0, a1), _mm256_add_ps(a2, a3)), _mm256_add_ps(a4, a5));
+    const __m256 low =
+        _mm256_add_ps(_mm256_add_ps(_mm256_add_ps(a0, a1), _mm256_add_ps(a2, a3)), _mm256_add_ps(a4, a5));
     const __m256 high =
         _mm256_add_ps(_mm256_add_ps(_mm256_add_ps(a6, a7), _mm256_add_ps(a8, a9)), _mm256_add_ps(a10, a11));
     sink = _mm256_cvtss_f32(_mm256_add_ps(low, high));
@@ -97,7 +101,8 @@ const char *bench_instruction_set(void) { return widest().name; }
 double bench_fma(int threads)
 {
     const instruction_set set = widest();
-    const int64_t rounds = set.lanes > 1 ? 3000000 : 250000; /* about 10 ms: long enough for threads to find a core each */
+    /* About 10 ms: long enough for threads to find a core each. */
+    const int64_t rounds = set.lanes > 1 ? 3000000 : 250000;
     double least = HUGE_VAL; /* a peak is the best of a few runs; whoever shares the machine slows all of them */
     for (int run = -1; run < RUNS; run++) {
         double start = 0;

@@ -6,7 +6,8 @@
 #include <string.h>
 
 #define LEAST_SAMPLES 5
-#define LONG_ENOUGH   1.0     /* seconds: a row that takes this needs no LEAST_SAMPLES */
+#define LONG_ENOUGH   1.0 /* seconds: a row that takes this needs no LEAST_SAMPLES */
+#define PATIENCE      3.0 /* seconds, of both layouts: a row that took these is not measured again */
 #define MOST_SAMPLES  (1 << 16)
 
 static bool failed;
@@ -59,19 +60,20 @@ static bool take_sample(const bench_row *row, bench_subject *s, sample_set *samp
     return true;
 }
 
-void bench_report(shim_state *state, const bench_workload *w, bench_watch *watch, const bench_device *device,
-                  double rate, char *note, size_t size)
+void bench_report(shim_state *state, const bench_workload *w, const bench_watch *watch, double rate, char *note,
+                  size_t size)
 {
     const size_t used = strlen(note);
     const bench_ceilings *c = watch->ceilings;
     const double ceiling = c ? bench_limit_rate(c, w->limit) : 0;
     shim_counter(state, "rate", rate);
     if (ceiling <= 0) {
-        snprintf(note + used, size - used, "; no ceiling: this device's %s has not been measured", bench_limit_name(w->limit));
+        snprintf(note + used, size - used, "; no ceiling: this device's %s has not been measured",
+                 bench_limit_name(w->limit));
         return;
     }
     shim_counter(state, "ceiling", ceiling);
-    if (bench_watch_steady(watch, device)) shim_counter(state, "share", rate / ceiling);
+    if (watch->steady) shim_counter(state, "share", rate / ceiling);
     else
         snprintf(note + used, size - used, "; no share: the FMA loop ran at %.3f, %.3f, %.3f TFLOP/s", c->fma,
                  watch->fma_before, watch->fma_after);
@@ -86,14 +88,13 @@ static double middle(double *seconds, int64_t count, double *least, double *spre
     return median;
 }
 
-static void report(const bench_row *row, const bench_subject *s, sample_set *samples, bench_watch *watch,
+static void report(const bench_row *row, const bench_subject *s, sample_set *samples, const bench_watch *watch,
                    shim_state *state)
 {
     static const char *const names[2] = {"rate_bthd", "rate_bhtd"};
     const bench_workload *w = row->workload;
     const bool flops = w->limit == BENCH_MATRIX;
-    const double work =
-        flops ? problem_flops(s->p[0], s->pass) * 1e-12 : problem_bytes(s->p[0], s->pass) * 1e-9;
+    const double work = s->work[s->pass];
     const int64_t count = samples->count < MOST_SAMPLES ? samples->count : MOST_SAMPLES;
     double time[2] = {0}, least[2], spread[2];
     int slower = 0;
@@ -106,7 +107,7 @@ static void report(const bench_row *row, const bench_subject *s, sample_set *sam
              s->layouts == 1 ? "" : slower ? "; slower in [B,H,T,D]" : "; slower in [B,T,H,D]", s->plan.kernel,
              s->pass == PASS_FORWARD ? "" : s->plan.deterministic ? ", deterministic" : ", not deterministic",
              s->reduced ? "; only " : "", s->part);
-    bench_report(state, w, watch, row->device, work / time[slower], note, sizeof note);
+    bench_report(state, w, watch, work / time[slower], note, sizeof note);
     for (int i = 0; i < s->layouts && s->layouts == 2; i++) shim_counter(state, names[i], work / time[i]);
     if (s->peak_bytes >= 0) shim_counter(state, "peak_mib", s->peak_bytes / (1 << 20));
     shim_counter(state, "min_ms", least[slower] * 1e3);
@@ -116,6 +117,25 @@ static void report(const bench_row *row, const bench_subject *s, sample_set *sam
         shim_counter(state, "ceiling_bf16", watch->ceilings->matrix_bf16);
     shim_label(state, note);
     shim_time(state, time[slower]);
+}
+
+/* The samples that Google Benchmark's loop did not ask for: enough of them, and all once more while the machine was not
+ * steady, as far as patience goes. False: a call failed. */
+static bool complete(const bench_row *row, bench_subject *s, sample_set *samples, bench_watch *watch, shim_state *state)
+{
+    while (samples->count < LEAST_SAMPLES && samples->sum < LONG_ENOUGH)
+        if (!take_sample(row, s, samples, state)) return false;
+    const int64_t count = samples->count;
+    double spent = samples->sum;
+    while (!bench_watch_end(watch, row->device) && watch->ceilings && !watch->hopeless && spent < PATIENCE) {
+        bench_watch_begin(watch, row->device);
+        samples->count = 0;
+        samples->sum = 0;
+        while (samples->count < count)
+            if (!take_sample(row, s, samples, state)) return false;
+        spent += samples->sum + 0.1; /* the loop beside it */
+    }
+    return true;
 }
 
 static void measure(const bench_row *row, shim_state *state)
@@ -128,9 +148,7 @@ static void measure(const bench_row *row, shim_state *state)
     bool good = samples.seconds[0] && samples.seconds[1];
     if (!good) bench_fail(state, "no memory for samples");
     while (good && shim_next(state)) good = take_sample(row, s, &samples, state);
-    while (good && samples.count < LEAST_SAMPLES && samples.sum < LONG_ENOUGH)
-        good = take_sample(row, s, &samples, state);
-    if (good) report(row, s, &samples, &watch, state);
+    if (good && complete(row, s, &samples, &watch, state)) report(row, s, &samples, &watch, state);
     free(samples.seconds[0]);
     free(samples.seconds[1]);
 }

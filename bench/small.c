@@ -4,7 +4,8 @@
  *                   rate
  * dispatch-cpu      the row's time is a call that only plans (arguments checked, kernel chosen); `smallest_us` a whole
  *                   call of one query, one key, D 8
- * linear-T-cpu      a window of 512 over T from 4k to 64k: nanoseconds a token, `worst` is the largest over the least, less 1
+ * linear-T-cpu      a window of 512 over T from 4k to 64k: nanoseconds a token, `worst` is the largest over the least,
+ *                   less 1
  */
 #include "bench.h"
 #include <stdio.h>
@@ -104,8 +105,10 @@ static void run_decode_small(const bench_row *row, shim_state *state)
     bench_watch_begin(&watch, row->device);
     const double seconds = small_loop(&call, false, state), flops = problem_flops(call.p, PASS_FORWARD);
     char note[300];
-    snprintf(note, sizeof note, "TFLOP/s of the matrix product; %s; 8 query heads, 2 key heads, D 128", call.plan.kernel);
-    bench_report(state, row->workload, &watch, row->device, flops / seconds * 1e-12, note, sizeof note);
+    snprintf(note, sizeof note, "TFLOP/s of the matrix product; %s; 8 query heads, 2 key heads, D 128",
+             call.plan.kernel);
+    bench_watch_end(&watch, row->device);
+    bench_report(state, row->workload, &watch, flops / seconds * 1e-12, note, sizeof note);
     if (watch.ceilings && watch.ceilings->matrix > 0)
         shim_counter(state, "beyond_us", (seconds - flops / (watch.ceilings->matrix * 1e12)) * 1e6);
     shim_label(state, note);
@@ -199,8 +202,8 @@ static void run_linear(const bench_row *row, shim_state *state)
 
 static const bench_workload workloads[] = {
     {.id = "decode-small-cpu", .passes = BENCH_ONLY_FORWARD, .run = run_decode_small, .unit = "us",
-     .parameters = {.op = OP_BLOCK_SPARSE, .type = TENSOR_F32, .b = 1, .tq = {1}, .tk = {256}, .hq = 8, .hk = 2, .d = 128,
-                    .block_sparse = {.causal = 1}}},
+     .parameters = {.op = OP_BLOCK_SPARSE, .type = TENSOR_F32, .b = 1, .tq = {1}, .tk = {256}, .hq = 8, .hk = 2,
+                    .d = 128, .block_sparse = {.causal = 1}}},
     {.id = "dispatch-cpu", .passes = BENCH_ONLY_FORWARD, .run = run_dispatch, .unit = "ns",
      .parameters = {.op = OP_BLOCK_SPARSE, .type = TENSOR_F32, .b = 1, .tq = {1}, .tk = {1}, .hq = 1, .d = 8,
                     .block_sparse = {.causal = 1}}},

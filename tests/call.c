@@ -10,22 +10,74 @@
 #include "watch.h"
 
 static const problem_parameters bases[OP_COUNT] = {
-    [OP_BLOCK_SPARSE] = {.op = OP_BLOCK_SPARSE, .type = TENSOR_F32, .b = 2, .tq = {20}, .tk = {28}, .hq = 4, .hk = 2, .d = 8,
-                         .dv = 16, .sink = true, .dlse = true,
-                         .block_sparse = {.block_q = 8, .block_k = 8, .density = 1, .batches = 2, .heads = 4, .bitmaps = .5,
-                                          .transposed = true}},
-    [OP_NEIGHBORHOOD] = {.op = OP_NEIGHBORHOOD, .type = TENSOR_F32, .ndim = 2, .b = 2, .tq = {3, 4}, .tk = {6, 7}, .hq = 4,
-                         .hk = 2, .d = 8, .dv = 16, .sink = true, .dlse = true,
+    [OP_BLOCK_SPARSE] =
+        {.op = OP_BLOCK_SPARSE,
+         .type = TENSOR_F32,
+         .b = 2,
+         .tq = {20},
+         .tk = {28},
+         .hq = 4,
+         .hk = 2,
+         .d = 8,
+         .dv = 16,
+         .sink = true,
+         .dlse = true,
+         .block_sparse =
+             {.block_q = 8, .block_k = 8, .density = 1, .batches = 2, .heads = 4, .bitmaps = .5, .transposed = true}},
+    [OP_NEIGHBORHOOD] = {.op = OP_NEIGHBORHOOD,
+                         .type = TENSOR_F32,
+                         .ndim = 2,
+                         .b = 2,
+                         .tq = {3, 4},
+                         .tk = {6, 7},
+                         .hq = 4,
+                         .hk = 2,
+                         .d = 8,
+                         .dv = 16,
+                         .sink = true,
+                         .dlse = true,
                          .neighborhood = {.window = {3, 2}, .stride = {2, 1}, .dilation = {2, 3}, .q_start = {3, 2}}},
-    [OP_SHARDED] = {.op = OP_SHARDED, .type = TENSOR_F32, .b = 2, .tq = {20}, .tk = {28}, .hq = 4, .hk = 2, .d = 8, .dv = 16,
-                    .sink = true, .dlse = true, .sharded = {.block = 4, .local_blocks = 2, .stride = 3}},
-    [OP_LANDMARK] = {.op = OP_LANDMARK, .type = TENSOR_F32, .b = 2, .tq = {20}, .tk = {28}, .hq = 4, .hk = 2, .d = 8,
-                     .dv = 16, .dlse = true, .landmark = {4}},
-    [OP_LIGHTNING] = {.op = OP_LIGHTNING, .type = TENSOR_F32, .b = 2, .tq = {20}, .hq = 4, .d = 8, .dv = 16,
+    [OP_SHARDED] = {.op = OP_SHARDED,
+                    .type = TENSOR_F32,
+                    .b = 2,
+                    .tq = {20},
+                    .tk = {28},
+                    .hq = 4,
+                    .hk = 2,
+                    .d = 8,
+                    .dv = 16,
+                    .sink = true,
+                    .dlse = true,
+                    .sharded = {.block = 4, .local_blocks = 2, .stride = 3}},
+    [OP_LANDMARK] = {.op = OP_LANDMARK,
+                     .type = TENSOR_F32,
+                     .b = 2,
+                     .tq = {20},
+                     .tk = {28},
+                     .hq = 4,
+                     .hk = 2,
+                     .d = 8,
+                     .dv = 16,
+                     .dlse = true,
+                     .landmark = {4}},
+    [OP_LIGHTNING] = {.op = OP_LIGHTNING,
+                      .type = TENSOR_F32,
+                      .b = 2,
+                      .tq = {20},
+                      .hq = 4,
+                      .d = 8,
+                      .dv = 16,
                       .lightning = {.s0 = true, .dst = true, .states_every = 8}},
-    [OP_LIGHTNING_STEP] = {.op = OP_LIGHTNING_STEP, .type = TENSOR_F32, .b = 3, .tq = {1}, .hq = 4, .d = 8, .dv = 16,
+    [OP_LIGHTNING_STEP] = {.op = OP_LIGHTNING_STEP,
+                           .type = TENSOR_F32,
+                           .b = 3,
+                           .tq = {1},
+                           .hq = 4,
+                           .d = 8,
+                           .dv = 16,
                            .lightning = {.s0 = true, .slots = 5}},
-    [OP_MERGE] = {.op = OP_MERGE, .type = TENSOR_F32, .b = 2, .tq = {6}, .hq = 3, .d = 8, .dlse = true, .merge = {.parts = 3}},
+    [OP_MERGE] =
+        {.op = OP_MERGE, .type = TENSOR_F32, .b = 2, .tq = {6}, .hq = 3, .d = 8, .dlse = true, .merge = {.parts = 3}},
 };
 
 static void fill_merge(call *c)
@@ -77,10 +129,12 @@ void call_free(call *c)
 static slat_status run_merge(const call *c)
 {
     if (c->pass == PASS_FORWARD) {
-        return slat_merge_forward(&c->exec, c->merge_parts, c->merge_arrays[0], c->merge_arrays[1], c->merge_out, c->merge_out_lse);
+        return slat_merge_forward(&c->exec, c->merge_parts, c->merge_arrays[0], c->merge_arrays[1], c->merge_out,
+                                  c->merge_out_lse);
     }
-    return slat_merge_backward(&c->exec, c->merge_parts, c->merge_arrays[0], c->merge_arrays[1], c->merge_out, c->merge_out_lse,
-                               c->merge_grad_out, tensor_dl(c->p->t[ROLE_DLSE]), c->merge_grad_o, c->merge_grad_lse);
+    return slat_merge_backward(&c->exec, c->merge_parts, c->merge_arrays[0], c->merge_arrays[1], c->merge_out,
+                               c->merge_out_lse, c->merge_grad_out, tensor_dl(c->p->t[ROLE_DLSE]), c->merge_grad_o,
+                               c->merge_grad_lse);
 }
 
 slat_status call_run(const call *c)
@@ -90,14 +144,21 @@ slat_status call_run(const call *c)
     const bool forward = c->pass == PASS_FORWARD, none = c->no_descriptor;
     switch (c->p->op) {
     case OP_BLOCK_SPARSE:
-        return (forward ? slat_block_sparse_forward : slat_block_sparse_backward)(&c->exec, none ? NULL : &c->block_sparse, t);
+        return (forward ? slat_block_sparse_forward : slat_block_sparse_backward)(&c->exec,
+                                                                                  none ? NULL : &c->block_sparse, t);
     case OP_NEIGHBORHOOD:
-        return (forward ? slat_neighborhood_forward : slat_neighborhood_backward)(&c->exec, none ? NULL : &c->neighborhood, t);
-    case OP_SHARDED: return (forward ? slat_sharded_forward : slat_sharded_backward)(&c->exec, none ? NULL : &c->sharded, t);
-    case OP_LANDMARK: return (forward ? slat_landmark_forward : slat_landmark_backward)(&c->exec, none ? NULL : &c->landmark, t);
-    case OP_LIGHTNING: return (forward ? slat_lightning_forward : slat_lightning_backward)(&c->exec, l);
-    case OP_LIGHTNING_STEP: return slat_lightning_step(&c->exec, l);
-    default: return run_merge(c);
+        return (forward ? slat_neighborhood_forward : slat_neighborhood_backward)(&c->exec,
+                                                                                  none ? NULL : &c->neighborhood, t);
+    case OP_SHARDED:
+        return (forward ? slat_sharded_forward : slat_sharded_backward)(&c->exec, none ? NULL : &c->sharded, t);
+    case OP_LANDMARK:
+        return (forward ? slat_landmark_forward : slat_landmark_backward)(&c->exec, none ? NULL : &c->landmark, t);
+    case OP_LIGHTNING:
+        return (forward ? slat_lightning_forward : slat_lightning_backward)(&c->exec, l);
+    case OP_LIGHTNING_STEP:
+        return slat_lightning_step(&c->exec, l);
+    default:
+        return run_merge(c);
     }
 }
 
@@ -107,7 +168,8 @@ void call_refused(const call *c, slat_status status, const char *const *words, c
     watch *w = watch_begin(c->p->t, PROBLEM_SLOTS);
     if (!w) abort();
     const slat_status got = call_run(c);
-    CHECK(got == status, "%s: %s (%s), expected %s", what, slat_status_name(got), got ? slat_error() : "", slat_status_name(status));
+    CHECK(got == status, "%s: %s (%s), expected %s", what, slat_status_name(got), got ? slat_error() : "",
+          slat_status_name(status));
     for (int32_t n = 0; got == status && words && words[n]; n++) {
         CHECK(strstr(slat_error(), words[n]), "%s: \"%s\" lacks \"%s\"", what, slat_error(), words[n]);
     }
@@ -127,7 +189,8 @@ bool call_takes(const call *c, int slot)
     const problem_role role = problem_slot_role(slot);
     if (!c->p->t[slot]) return false;
     if (op == OP_LIGHTNING_STEP) return role != ROLE_S0;
-    const bool gradient = problem_slot_is_output(c->p, slot, PASS_BACKWARD) || role == ROLE_DO || role == ROLE_DLSE || role == ROLE_DST;
+    const bool gradient =
+        problem_slot_is_output(c->p, slot, PASS_BACKWARD) || role == ROLE_DO || role == ROLE_DLSE || role == ROLE_DST;
     if (c->pass == PASS_FORWARD) return !gradient;
     return op != OP_LIGHTNING || (role != ROLE_O && role != ROLE_ST);
 }
@@ -138,10 +201,12 @@ const char *call_argument(const call *c, int slot, char name[24])
         problem_role role;
         const char *name, *in_merge;
     } renamed[] = {
-        {ROLE_DO, "grad_o", "grad_out"}, {ROLE_DLSE, "grad_lse", "grad_out_lse"}, {ROLE_DQ, "grad_q", ""},
-        {ROLE_DK, "grad_k", ""},         {ROLE_DV, "grad_v", ""},                 {ROLE_DSINK, "grad_sink", ""},
-        {ROLE_DST, "grad_st", ""},       {ROLE_DS0, "grad_s0", ""},               {ROLE_DSLOPES, "grad_slopes", ""},
-        {ROLE_O, "o", "out"},            {ROLE_LSE, "lse", "out_lse"},
+        {ROLE_DO, "grad_o", "grad_out"},   {ROLE_DLSE, "grad_lse", "grad_out_lse"},
+        {ROLE_DQ, "grad_q", ""},           {ROLE_DK, "grad_k", ""},
+        {ROLE_DV, "grad_v", ""},           {ROLE_DSINK, "grad_sink", ""},
+        {ROLE_DST, "grad_st", ""},         {ROLE_DS0, "grad_s0", ""},
+        {ROLE_DSLOPES, "grad_slopes", ""}, {ROLE_O, "o", "out"},
+        {ROLE_LSE, "lse", "out_lse"},
     };
     static const char *const of_part[] = {"o", "lse", "grad_o", "grad_lse"};
     const problem_role role = problem_slot_role(slot);
@@ -151,7 +216,8 @@ const char *call_argument(const call *c, int slot, char name[24])
     }
     snprintf(name, 24, "%s", SLOT_NAME(slot));
     for (size_t n = 0; n < sizeof renamed / sizeof *renamed; n++) {
-        if (renamed[n].role == role) snprintf(name, 24, "%s", c->p->op == OP_MERGE ? renamed[n].in_merge : renamed[n].name);
+        if (renamed[n].role == role)
+            snprintf(name, 24, "%s", c->p->op == OP_MERGE ? renamed[n].in_merge : renamed[n].name);
     }
     return name;
 }

@@ -24,8 +24,8 @@ typedef struct {
     bool no_descriptor, no_tensors;
 } call;
 
-/* f32, small, with every optional tensor that the primitive has; all blocks of a block_sparse layout are listed. Outputs
- * are poisoned; before a backward call forward has run. */
+/* f32, small, with every optional tensor that the primitive has; all blocks of a block_sparse layout are listed.
+ * Outputs are poisoned; before a backward call forward has run. */
 call *call_new(problem_op op, problem_pass pass, layout l);
 void call_free(call *c);
 

@@ -32,8 +32,10 @@ static void become(const char *scene, const char *const *environment, int output
     for (int n = 0; environment && environment[n]; n++) {
         char *setting = strdup(environment[n]), *value = setting ? strchr(setting, '=') : NULL;
         if (!setting) _exit(3);
-        if (!value) unsetenv(setting);
-        else *value = 0, setenv(setting, value + 1, 1);
+        if (!value)
+            unsetenv(setting);
+        else
+            *value = 0, setenv(setting, value + 1, 1);
     }
     char self[4096];
     const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);

@@ -3,11 +3,11 @@
  */
 #include "backend.h"
 
-#define GOOD 0
+#define GOOD      0
 #define WRONG_ABI 1
-#define NO_ENTRY 2
+#define NO_ENTRY  2
 #define NO_DRIVER 3
-#define NO_TABLE 4
+#define NO_TABLE  4
 
 #if FAKE != NO_ENTRY
 static const slat_host *host;
@@ -68,13 +68,23 @@ static int32_t rank_high(DLDevice device)
 }
 
 static const slat_backend_table fast = {
-    .abi = SLAT_ABI, .name = "cuda-fake", .device = kDLCUDA, .rank = rank_fast,
-    .kernel = {[SLAT_OP_LANDMARK] = {{plan, stamp}}, [SLAT_OP_SHARDED] = {{plan, stamp}}, [SLAT_OP_LIGHTNING] = {{plan, fail}},
-               [SLAT_OP_MERGE] = {{refuse, stamp}}, [SLAT_OP_BLOCK_SPARSE] = {{refuse, stamp}}},
+    .abi = SLAT_ABI,
+    .name = "cuda-fake",
+    .device = kDLCUDA,
+    .rank = rank_fast,
+    .kernel = {[SLAT_OP_LANDMARK] = {{plan, stamp}},
+               [SLAT_OP_SHARDED] = {{plan, stamp}},
+               [SLAT_OP_LIGHTNING] = {{plan, fail}},
+               [SLAT_OP_MERGE] = {{refuse, stamp}},
+               [SLAT_OP_BLOCK_SPARSE] = {{refuse, stamp}}},
 };
 static const slat_backend_table slow = {
-    .abi = SLAT_ABI, .name = "cuda-fake-slow", .device = kDLCUDA, .rank = rank_slow,
-    .kernel = {[SLAT_OP_LANDMARK] = {{plan, stamp_slow}}, [SLAT_OP_LIGHTNING] = {{plan, stamp_slow}},
+    .abi = SLAT_ABI,
+    .name = "cuda-fake-slow",
+    .device = kDLCUDA,
+    .rank = rank_slow,
+    .kernel = {[SLAT_OP_LANDMARK] = {{plan, stamp_slow}},
+               [SLAT_OP_LIGHTNING] = {{plan, stamp_slow}},
                [SLAT_OP_BLOCK_SPARSE] = {{plan, stamp_slow}}},
 };
 static const slat_backend_table old = {.abi = SLAT_ABI + 1, .name = "cuda-old", .device = kDLCUDA, .rank = rank_high};

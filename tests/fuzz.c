@@ -32,8 +32,9 @@ __attribute__((format(printf, 2, 3))) static bool wrong(const trial *t, const ch
     va_start(list, format);
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    snprintf(t->why, FUZZ_WHY, "%s %s %s%s%s%s%s: %s", problem_op_name(t->p->op), problem_pass_name(t->pass), layout_name(t->l),
-             t->spoiled ? ", spoiled: " : "", t->notes[0], t->spoiled > 1 ? "; " : "", t->notes[1], text);
+    snprintf(t->why, FUZZ_WHY, "%s %s %s%s%s%s%s: %s", problem_op_name(t->p->op), problem_pass_name(t->pass),
+             layout_name(t->l), t->spoiled ? ", spoiled: " : "", t->notes[0], t->spoiled > 1 ? "; " : "", t->notes[1],
+             text);
     return false;
 }
 
@@ -67,8 +68,8 @@ static bool all_held(const problem *p)
     return true;
 }
 
-/* Whether the twin's inputs are numbers: a spoiled tensor may reach into the poison between the rows of others. The parts
- * of a merge may rightly be none. */
+/* Whether the twin's inputs are numbers: a spoiled tensor may reach into the poison between the rows of others. The
+ * parts of a merge may rightly be none. */
 static bool all_finite(const problem *twin, bool parts_too)
 {
     for (int slot = 0; slot < PROBLEM_SLOTS; slot++) {
@@ -89,8 +90,8 @@ static bool agrees(const trial *t, const problem *expected, problem_pass pass)
         if (!want || !tensor_same_shape(got, want)) continue;
         const agree_result r = agree_tensors(problem_rule(t->p, slot), got, want);
         if (!agree_ok(r)) {
-            return wrong(t, "%s scores %.3g at %lld: got %.9g, expected %.9g", SLOT_NAME(slot), r.score, (long long)r.where,
-                         r.got, r.expected);
+            return wrong(t, "%s scores %.3g at %lld: got %.9g, expected %.9g", SLOT_NAME(slot), r.score,
+                         (long long)r.where, r.got, r.expected);
         }
     }
     return true;
@@ -119,8 +120,10 @@ static bool judge(const trial *t, problem *twin, bool own_sums)
     if (!agrees(t, twin, t->pass)) return false;
     if (!own_sums || (t->pass == PASS_BACKWARD && t->p->op == OP_LIGHTNING)) return true;
     if (t->p->op == OP_LIGHTNING_STEP) subject_outputs(twin, PASS_FORWARD, LAYOUT_PLAIN);
-    if (t->pass == PASS_FORWARD) reference_forward(twin);
-    else reference_backward(twin);
+    if (t->pass == PASS_FORWARD)
+        reference_forward(twin);
+    else
+        reference_backward(twin);
     return agrees(t, twin, t->pass);
 }
 
@@ -139,7 +142,8 @@ static bool called(trial *t, slat_status *status)
     watch_free(w);
     if (!unchanged) return wrong(t, "%s, but %s", slat_status_name(*status), why.text);
     if (*status < SLAT_OK || *status > SLAT_NO_MEMORY) return wrong(t, "status %d", (int)*status);
-    if (*status != SLAT_OK && strlen(slat_error()) < 8) return wrong(t, "%s without a sentence", slat_status_name(*status));
+    if (*status != SLAT_OK && strlen(slat_error()) < 8)
+        return wrong(t, "%s without a sentence", slat_status_name(*status));
     return true;
 }
 
@@ -159,15 +163,18 @@ static bool run(fuzz_source *s, trial *t, fuzz_count *count)
     slat_exec asking = t->exec;
     asking.plan = &plan;
     const slat_status planned = problem_call(t->p, t->pass, &asking);
-    if (planned == SLAT_OK && !all_held(t->p)) return count->planned++, true;
+    /* Memory that is not there may be read before a backend is sought, but not where an argument is refused. */
+    if (planned != SLAT_INVALID && !all_held(t->p)) return count->planned++, true;
     tensor *st = t->p->t[ROLE_ST], *s0 = t->p->t[ROLE_S0]; /* the twin of a step begins where the step does */
-    if (t->p->op == OP_LIGHTNING_STEP && planned == SLAT_OK && st->dl.data && st->dl.shape && tensor_same_shape(st, s0)) {
+    if (t->p->op == OP_LIGHTNING_STEP && planned == SLAT_OK && st->dl.data && st->dl.shape &&
+        tensor_same_shape(st, s0)) {
         tensor_copy(s0, st);
     }
     const bool may_refuse = t->exec.backend && subject_may_refuse(t->exec.backend, t->p);
     slat_status status;
     if (!called(t, &status)) return false;
-    if (planned != SLAT_OK && status == SLAT_OK) return wrong(t, "planned %s, called SLAT_OK", slat_status_name(planned));
+    if (planned != SLAT_OK && status == SLAT_OK)
+        return wrong(t, "planned %s, called SLAT_OK", slat_status_name(planned));
     if (status != SLAT_OK) {
         if (t->spoiled || (may_refuse && status == SLAT_UNSUPPORTED)) return count->refused++, true;
         return wrong(t, "%s: %s", slat_status_name(status), slat_error());
@@ -190,8 +197,11 @@ static void leave_out(fuzz_source *s, problem *p, problem_pass pass)
     for (int slot = 0; slot < PROBLEM_SLOTS; slot++) {
         const problem_role role = problem_slot_role(slot);
         const bool gradient = pass == PASS_BACKWARD && problem_slot_is_output(p, slot, PASS_BACKWARD);
-        const bool optional = gradient || (pass == PASS_FORWARD && (role == ROLE_LSE || role == ROLE_ST || role == ROLE_STATES));
-        if (!p->t[slot] || !optional || p->op == OP_LIGHTNING_STEP || !fuzz_chance(s, 15)) continue;
+        const bool optional =
+            gradient || (pass == PASS_FORWARD && (role == ROLE_LSE || role == ROLE_ST || role == ROLE_STATES));
+        /* The limit of dslopes leans on the largest head's: one head alone may cancel beyond f32's digits. */
+        const bool alone = role == ROLE_DSLOPES && p->extents.hq == 1 && p->extents.type != TENSOR_F64;
+        if (!p->t[slot] || !optional || p->op == OP_LIGHTNING_STEP || (!alone && !fuzz_chance(s, 15))) continue;
         tensor_free(p->t[slot]);
         p->t[slot] = NULL;
     }
@@ -212,7 +222,8 @@ static bool prepare(fuzz_source *s, trial *t, fuzz_count *count, bool *done)
         if (status != SLAT_OK) {
             *done = true;
             count->refused++;
-            return t->spoiled || (status == SLAT_UNSUPPORTED && t->exec.backend && subject_may_refuse(t->exec.backend, t->p)) ||
+            return t->spoiled ||
+                   (status == SLAT_UNSUPPORTED && t->exec.backend && subject_may_refuse(t->exec.backend, t->p)) ||
                    wrong(t, "forward: %s", slat_error());
         }
         subject_outputs(t->p, PASS_BACKWARD, t->l);

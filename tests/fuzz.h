@@ -10,15 +10,15 @@
 enum { FUZZ_WHY = 800 }; /* bytes of a sentence */
 
 typedef struct {
-    uint64_t state;       /* of the generator, where data is NULL */
-    const uint8_t *data;  /* else the bytes that are left; after the last one all numbers are 0 */
+    uint64_t state;      /* of the generator, where data is NULL */
+    const uint8_t *data; /* else the bytes that are left; after the last one all numbers are 0 */
     size_t size;
 } fuzz_source;
 
 fuzz_source fuzz_from_seed(uint64_t seed);
 fuzz_source fuzz_from_bytes(const uint8_t *data, size_t size);
 uint64_t fuzz_bits(fuzz_source *s);
-int64_t fuzz_below(fuzz_source *s, int64_t bound);          /* 0 .. bound - 1 */
+int64_t fuzz_below(fuzz_source *s, int64_t bound); /* 0 .. bound - 1 */
 bool fuzz_chance(fuzz_source *s, int32_t percent);
 #define FUZZ_PICK(s, list) (list)[fuzz_below((s), (int64_t)(sizeof(list) / sizeof *(list)))]
 
@@ -32,7 +32,8 @@ bool fuzz_spoil_values(fuzz_source *s, problem *p, slat_exec *exec, char note[12
 void fuzz_spoil_tensor(fuzz_source *s, problem *p, char note[120]);
 
 typedef struct {
-    int64_t right, refused, planned; /* computed and compared; refused; not called, for the caller lies about its memory */
+    int64_t right, refused,
+        planned; /* computed and compared; refused; not called, for the caller lies about its memory */
 } fuzz_count;
 
 /* Draws one problem and judges what the library does. False: `why` says what is wrong. */

@@ -7,13 +7,15 @@
 
 static int32_t odd_i32(fuzz_source *s)
 {
-    static const int32_t odd[] = {0, 1, -1, 2, 3, 7, 8, 12, 16, 64, 255, 256, 257, 264, 4096, -8, 65536, INT32_MAX, INT32_MIN, INT32_MAX - 7};
+    static const int32_t odd[] = {0,   1,   -1,  2,   3,    7,  8,     12,        16,        64,
+                                  255, 256, 257, 264, 4096, -8, 65536, INT32_MAX, INT32_MIN, INT32_MAX - 7};
     return FUZZ_PICK(s, odd);
 }
 
 static int64_t odd_i64(fuzz_source *s)
 {
-    static const int64_t odd[] = {INT64_MAX, INT64_MIN, INT64_MAX / 2, INT64_C(1) << 40, -(INT64_C(1) << 40), INT64_C(1) << 32, INT64_MAX / 8};
+    static const int64_t odd[] = {INT64_MAX,           INT64_MIN,        INT64_MAX / 2, INT64_C(1) << 40,
+                                  -(INT64_C(1) << 40), INT64_C(1) << 32, INT64_MAX / 8};
     return fuzz_chance(s, 60) ? odd_i32(s) : FUZZ_PICK(s, odd);
 }
 
@@ -35,7 +37,8 @@ static bool is_integer(const tensor *t)
 
 static void spoil_type(fuzz_source *s, tensor *t)
 {
-    static const DLDataType odd[] = {{kDLInt, 8, 1}, {kDLFloat, 32, 4}, {kDLComplex, 64, 1}, {kDLFloat, 8, 1}, {kDLFloat, 0, 1}, {200, 255, 65535}};
+    static const DLDataType odd[] = {{kDLInt, 8, 1},   {kDLFloat, 32, 4}, {kDLComplex, 64, 1},
+                                     {kDLFloat, 8, 1}, {kDLFloat, 0, 1},  {200, 255, 65535}};
     if (fuzz_chance(s, 40)) {
         t->dl.dtype = FUZZ_PICK(s, odd);
         return;
@@ -62,25 +65,52 @@ void fuzz_spoil_tensor(fuzz_source *s, problem *p, char note[120])
     snprintf(note, 120, "%s", problem_slot_name(slot, (char[PROBLEM_NAME]){0}));
     snprintf(note + strlen(note), 120 - strlen(note), ", way %d, dimension %d", way, d);
     switch (way) {
-    case 0: t->shape[d] += fuzz_chance(s, 50) ? 1 : -1; break;
-    case 1: t->shape[d] = odd_i64(s); break;
-    case 2: t->strides[d] = odd_i64(s); break;
-    case 3: t->strides[d] += (int64_t)fuzz_below(s, 5) - 2; break;
-    case 4: t->strides[d] = 0; break;
-    case 5: t->dl.ndim += fuzz_chance(s, 50) && t->dl.ndim < TENSOR_DIMS ? 1 : t->dl.ndim ? -1 : 0; break;
-    case 6: spoil_type(s, t); break;
-    case 7: t->dl.device = (DLDevice){(DLDeviceType)(fuzz_chance(s, 50) ? kDLCUDA : kDLCUDAHost), (int)fuzz_below(s, 3) - 1}; break;
-    case 8: t->dl.byte_offset += (uint64_t)fuzz_below(s, 9); break;
-    case 9: t->dl.byte_offset = (uint64_t)odd_i64(s); break;
-    case 10: t->dl.data = NULL; break;
+    case 0:
+        t->shape[d] += fuzz_chance(s, 50) ? 1 : -1;
+        break;
+    case 1:
+        t->shape[d] = odd_i64(s);
+        break;
+    case 2:
+        t->strides[d] = odd_i64(s);
+        break;
+    case 3:
+        t->strides[d] += (int64_t)fuzz_below(s, 5) - 2;
+        break;
+    case 4:
+        t->strides[d] = 0;
+        break;
+    case 5:
+        t->dl.ndim += fuzz_chance(s, 50) && t->dl.ndim < TENSOR_DIMS ? 1 : t->dl.ndim ? -1 : 0;
+        break;
+    case 6:
+        spoil_type(s, t);
+        break;
+    case 7:
+        t->dl.device =
+            (DLDevice){(DLDeviceType)(fuzz_chance(s, 50) ? kDLCUDA : kDLCUDAHost), (int)fuzz_below(s, 3) - 1};
+        break;
+    case 8:
+        t->dl.byte_offset += (uint64_t)fuzz_below(s, 9);
+        break;
+    case 9:
+        t->dl.byte_offset = (uint64_t)odd_i64(s);
+        break;
+    case 10:
+        t->dl.data = NULL;
+        break;
     case 11: {
         const int other = some_slot(s, p);
         const bool in_place = slot == ROLE_O || slot == ROLE_LSE || slot == ROLE_ST; /* which may be right */
         if (!in_place) t->dl.data = p->t[other]->dl.data;
         break;
     }
-    case 12: row_major(t); break;
-    default: t->dl.shape = NULL; break;
+    case 12:
+        row_major(t);
+        break;
+    default:
+        t->dl.shape = NULL;
+        break;
     }
 }
 
@@ -104,12 +134,23 @@ static bool spoil_descriptor(fuzz_source *s, problem *p, char note[120])
     int32_t *words = NULL;
     int64_t count = 0;
     switch (p->op) {
-    case OP_BLOCK_SPARSE: words = &p->block_sparse.block_q, count = 3; break;
-    case OP_SHARDED: words = &p->sharded.block, count = 3; break;
-    case OP_LANDMARK: words = &p->landmark.block, count = 1; break;
-    case OP_LIGHTNING: words = &p->states_every, count = 1; break;
-    case OP_NEIGHBORHOOD: words = &p->neighborhood.ndim, count = 13; break;
-    default: break;
+    case OP_BLOCK_SPARSE:
+        words = &p->block_sparse.block_q, count = 3;
+        break;
+    case OP_SHARDED:
+        words = &p->sharded.block, count = 3;
+        break;
+    case OP_LANDMARK:
+        words = &p->landmark.block, count = 1;
+        break;
+    case OP_LIGHTNING:
+        words = &p->states_every, count = 1;
+        break;
+    case OP_NEIGHBORHOOD:
+        words = &p->neighborhood.ndim, count = 13;
+        break;
+    default:
+        break;
     }
     static const double scales[] = {NAN, INFINITY, 0, 1e300, -1, 1e-300};
     if (!words || fuzz_chance(s, 15)) {
@@ -134,10 +175,18 @@ static void spoil_exec(fuzz_source *s, slat_exec *exec, char note[120])
     static _Alignas(256) unsigned char room[1024];
     snprintf(note, 120, "exec");
     switch (fuzz_below(s, 5)) {
-    case 0: exec->threads = odd_i32(s); break;
-    case 1: exec->deterministic = odd_i32(s); break;
-    case 2: exec->reserved[fuzz_below(s, 6)] = fuzz_bits(s); break;
-    case 3: exec->backend = "none"; break;
+    case 0:
+        exec->threads = odd_i32(s);
+        break;
+    case 1:
+        exec->deterministic = odd_i32(s);
+        break;
+    case 2:
+        exec->reserved[fuzz_below(s, 6)] = fuzz_bits(s);
+        break;
+    case 3:
+        exec->backend = "none";
+        break;
     default:
         exec->workspace = room + fuzz_below(s, 2) * 16;
         exec->workspace_bytes = (size_t)fuzz_below(s, 1008);
@@ -151,10 +200,15 @@ bool fuzz_spoil_values(fuzz_source *s, problem *p, slat_exec *exec, char note[12
     const int slot = some_slot(s, p);
     switch (fuzz_below(s, 6)) {
     case 0:
-    case 1: return spoil_descriptor(s, p, note);
-    case 2: spoil_exec(s, exec, note); return true;
-    case 3: return spoil_content(s, p, slot, note);
-    default: break;
+    case 1:
+        return spoil_descriptor(s, p, note);
+    case 2:
+        spoil_exec(s, exec, note);
+        return true;
+    case 3:
+        return spoil_content(s, p, slot, note);
+    default:
+        break;
     }
     for (int n = 0; n < PROBLEM_SLOTS; n++) { /* indices more often than others */
         const int other = (slot + n) % PROBLEM_SLOTS;

@@ -184,9 +184,12 @@ static void row_gradient(row_work *r, const double *u, double delta, double dlse
         const int64_t first = j / block * block, landmark = first + block - 1;
         double inside = 0;
         for (int64_t y = first; y < landmark && y < r->m.tk; y++) inside += r->inner[y] * u[y];
-        if (j == landmark) r->logits[j] = r->own[j] * (inside - delta + dlse);
-        else if (landmark < r->m.tk && r->own[landmark] > 0) r->logits[j] = r->w[j] * (u[j] - inside);
-        else r->logits[j] = r->w[j] * (u[j] - delta + dlse);
+        if (j == landmark)
+            r->logits[j] = r->own[j] * (inside - delta + dlse);
+        else if (landmark < r->m.tk && r->own[landmark] > 0)
+            r->logits[j] = r->w[j] * (u[j] - inside);
+        else
+            r->logits[j] = r->w[j] * (u[j] - delta + dlse);
     }
 }
 
@@ -259,7 +262,8 @@ static void lightning_forward(problem *p)
         for (int64_t x = 0; x < size; x++) s[x] = s0 ? s0[n * size + x] : 0;
         for (int64_t t = 0; t < tokens; t++) {
             const int64_t row = (n / heads * tokens + t) * heads + n % heads;
-            for (int64_t x = 0; snapshots && t % every == 0 && x < size; x++) states[(n * snapshots + t / every) * size + x] = s[x];
+            for (int64_t x = 0; snapshots && t % every == 0 && x < size; x++)
+                states[(n * snapshots + t / every) * size + x] = s[x];
             decay_token(p, s, slopes[n % heads], q + row * e->d, k + row * e->d, v + row * e->dv, o + row * e->dv);
         }
     }

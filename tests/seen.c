@@ -11,8 +11,7 @@ static int64_t most(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-bool seen_in_window(int64_t length, int64_t window, int64_t stride, int64_t dilation, bool causal, int64_t x,
-                       int64_t y)
+bool seen_in_window(int64_t length, int64_t window, int64_t stride, int64_t dilation, bool causal, int64_t x, int64_t y)
 {
     const int64_t group = x % dilation;
     if (y % dilation != group) return false;

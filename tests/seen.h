@@ -9,7 +9,7 @@
 
 /* One dimension of neighborhood attention: whether the query at grid place x sees the key at grid place y. */
 bool seen_in_window(int64_t length, int64_t window, int64_t stride, int64_t dilation, bool causal, int64_t x,
-                       int64_t y);
+                    int64_t y);
 
 /* A softmax primitive with everything that its mask depends on; the three descriptors that are not meant are NULL. */
 typedef struct {

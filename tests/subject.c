@@ -68,11 +68,20 @@ static bool is_input(const problem *p, int slot)
 static void copy_descriptor(problem *to, const problem *from)
 {
     switch (from->op) {
-    case OP_BLOCK_SPARSE: to->block_sparse = from->block_sparse; break;
-    case OP_NEIGHBORHOOD: to->neighborhood = from->neighborhood; break;
-    case OP_SHARDED: to->sharded = from->sharded; break;
-    case OP_LANDMARK: to->landmark = from->landmark; break;
-    default: break;
+    case OP_BLOCK_SPARSE:
+        to->block_sparse = from->block_sparse;
+        break;
+    case OP_NEIGHBORHOOD:
+        to->neighborhood = from->neighborhood;
+        break;
+    case OP_SHARDED:
+        to->sharded = from->sharded;
+        break;
+    case OP_LANDMARK:
+        to->landmark = from->landmark;
+        break;
+    default:
+        break;
     }
 }
 
@@ -88,7 +97,8 @@ problem *subject_twin(const problem *p)
     for (int slot = 0; slot < PROBLEM_SLOTS; slot++) {
         if (!is_input(p, slot)) continue;
         const tensor *from = p->t[slot];
-        twin->t[slot] = tensor_new(memory_host(), is_float(from->type) ? TENSOR_F64 : from->type, from->dl.ndim, from->shape);
+        twin->t[slot] =
+            tensor_new(memory_host(), is_float(from->type) ? TENSOR_F64 : from->type, from->dl.ndim, from->shape);
         need(twin->t[slot] && tensor_copy(twin->t[slot], from), "no memory");
     }
     sentence why = {""};
@@ -109,7 +119,9 @@ slat_status subject_call(problem *p, problem_pass pass, const slat_exec *exec, c
     const bool computes = status == SLAT_OK && !(exec && exec->plan);
     CHECK(watch_unchanged(w, written, computes ? PROBLEM_SLOTS : 0, &why), "%s: %s, but %s", what,
           slat_status_name(status), why.text);
-    if (status != SLAT_OK) CHECK(strlen(slat_error()) > 8, "%s: %s with the sentence \"%s\"", what, slat_status_name(status), slat_error());
+    if (status != SLAT_OK)
+        CHECK(strlen(slat_error()) > 8, "%s: %s with the sentence \"%s\"", what, slat_status_name(status),
+              slat_error());
     watch_free(w);
     return status;
 }
@@ -137,7 +149,8 @@ bool subject_same(const problem *a, const problem *b, problem_pass pass)
         need(x && y, "no memory");
         const int64_t count = tensor_count(a->t[slot]);
         bool same = true;
-        for (int64_t n = 0; n < count; n++) same &= (x[n] == y[n] && signbit(x[n]) == signbit(y[n])) || (isnan(x[n]) && isnan(y[n]));
+        for (int64_t n = 0; n < count; n++)
+            same &= (x[n] == y[n] && signbit(x[n]) == signbit(y[n])) || (isnan(x[n]) && isnan(y[n]));
         free(x);
         free(y);
         if (!same) return false;

@@ -25,8 +25,10 @@ static bool is_index(int slot)
     case ROLE_T_INDICES:
     case ROLE_T_ENTRY:
     case ROLE_OFFSETS:
-    case ROLE_SLOT: return true;
-    default: return false;
+    case ROLE_SLOT:
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -41,8 +43,10 @@ static bool any_last_stride(int slot)
     case ROLE_SLOPES:
     case ROLE_DSLOPES:
     case ROLE_PART_LSE:
-    case ROLE_PART_DLSE: return true;
-    default: return false;
+    case ROLE_PART_DLSE:
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -51,8 +55,8 @@ static bool is_output(const call *c, int slot)
     return problem_slot_is_output(c->p, slot, c->pass);
 }
 
-/* Spoils the tensor of a slot; returns false where this spoiling does not apply. `words` gets up to three words that the
- * sentence must hold beside (or, where alone is set, instead of) the argument's name. */
+/* Spoils the tensor of a slot; returns false where this spoiling does not apply. `words` gets up to three words that
+ * the sentence must hold beside (or, where alone is set, instead of) the argument's name. */
 typedef struct {
     int slot, dimension;
     bool alone;
@@ -194,7 +198,8 @@ static bool stride_zero(call *c, tensor *t, spot *s)
     t->strides[s->dimension] = 0;
     say(s, 0, 0);
     const bool last = s->dimension == t->dl.ndim - 1;
-    return t->shape[s->dimension] > 1 && (is_output(c, s->slot) || is_index(s->slot) || (last && !any_last_stride(s->slot)));
+    return t->shape[s->dimension] > 1 &&
+           (is_output(c, s->slot) || is_index(s->slot) || (last && !any_last_stride(s->slot)));
 }
 
 static bool stride_two(call *c, tensor *t, spot *s)
@@ -210,7 +215,8 @@ static bool stride_two(call *c, tensor *t, spot *s)
 static bool shared_elements(call *c, tensor *t, spot *s)
 {
     const int last = t->dl.ndim - 1;
-    if (!is_output(c, s->slot) || s->dimension == last || t->shape[last] < 2 || t->shape[s->dimension] < 2) return false;
+    if (!is_output(c, s->slot) || s->dimension == last || t->shape[last] < 2 || t->shape[s->dimension] < 2)
+        return false;
     t->strides[s->dimension] = t->strides[last];
     return true;
 }
@@ -309,8 +315,10 @@ static void overlap(const void *argument)
             const bool inside = tensor_count(c->p->t[output]) * dl->dtype.bits / 8 <= under_bytes;
             const char *const words[] = {"memory", name, inside ? under_name : NULL, NULL};
             dl->data = under->dl.data;
-            if (may_share(c, output, other)) call_accepted(c, what);
-            else call_refused(c, SLAT_INVALID, words, what);
+            if (may_share(c, output, other))
+                call_accepted(c, what);
+            else
+                call_refused(c, SLAT_INVALID, words, what);
             dl->data = (char *)under->dl.data + (under_bytes - 1) / 8 * 8;
             const char *const at_the_end[] = {"memory", name, NULL}; /* it reaches into whatever lies behind, too */
             call_refused(c, SLAT_INVALID, at_the_end, what);

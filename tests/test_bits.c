@@ -1,5 +1,5 @@
-/* The same bits from run to run and for any number of threads: every forward, and every backward that says so or is asked
- * to be. On every backend of this machine. */
+/* The same bits from run to run and for any number of threads: every forward, and every backward that says so or is
+ * asked to be. On every backend of this machine. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,9 +10,10 @@
 
 /* From the table: many and few heads, grouped heads, decode, ragged ends. */
 static const char *const chosen[] = {
-    "bs-8", "bs-ragged", "bs-wide-key-blocks", "bs-bitmaps", "bs-d128", "bs-decode", "dense", "dense-decode",
-    "na1d", "na1d-causal", "na1d-decode", "na2d", "na3d", "s2", "s2-prefix", "s2-decode",
-    "lm-tail", "lm-prefix", "lm-decode", "la", "la-states", "la-d128", "step", "step-slots", "merge-2", "merge-5",
+    "bs-8",    "bs-ragged",   "bs-wide-key-blocks", "bs-bitmaps", "bs-d128",   "bs-decode", "dense",     "dense-decode",
+    "na1d",    "na1d-causal", "na1d-decode",        "na2d",       "na3d",      "s2",        "s2-prefix", "s2-decode",
+    "lm-tail", "lm-prefix",   "lm-decode",          "la",         "la-states", "la-d128",   "step",      "step-slots",
+    "merge-2", "merge-5",
 };
 
 typedef struct {
@@ -26,7 +27,8 @@ static bool run_all(problem *p, const slat_exec *exec)
     for (problem_pass pass = PASS_FORWARD; pass <= p->pass; pass++) {
         subject_outputs(p, pass, LAYOUT_PLAIN);
         const slat_status s = problem_call(p, pass, exec);
-        if (!CHECK(s == SLAT_OK, "%s, %d threads: %s", problem_pass_name(pass), exec->threads, slat_error())) return false;
+        if (!CHECK(s == SLAT_OK, "%s, %d threads: %s", problem_pass_name(pass), exec->threads, slat_error()))
+            return false;
     }
     return true;
 }
@@ -56,10 +58,11 @@ static void same_bits(const void *argument)
         for (size_t n = 0; n < sizeof threads / sizeof *threads; n++) {
             exec.threads = threads[n];
             if (!run_all(again, &exec)) break;
-            CHECK(subject_same(again, first, PASS_FORWARD), "forward, %d threads: other bits than with 1", exec.threads);
+            CHECK(subject_same(again, first, PASS_FORWARD), "forward, %d threads: other bits than with 1",
+                  exec.threads);
             if (backward && first->pass == PASS_BACKWARD) {
-                CHECK(subject_same(again, first, PASS_BACKWARD), "backward, %d threads, deterministic %d: other bits than with 1",
-                      exec.threads, wish);
+                CHECK(subject_same(again, first, PASS_BACKWARD),
+                      "backward, %d threads, deterministic %d: other bits than with 1", exec.threads, wish);
             }
         }
     }
@@ -78,7 +81,8 @@ int main(int argc, char **argv)
     for (size_t n = 0; n < CHOSEN; n++) {
         const case_problem *c = case_problems;
         while (c < case_problems + CASE_PROBLEMS && strcmp(c->id, chosen[n]) != 0) c++;
-        if (c == case_problems + CASE_PROBLEMS) return printf("the table has no %s\n0 passed, 1 failed\n", chosen[n]), 1;
+        if (c == case_problems + CASE_PROBLEMS)
+            return printf("the table has no %s\n0 passed, 1 failed\n", chosen[n]), 1;
         for (int32_t b = 0; b < backends; b++) {
             for (int32_t t = 0; t < 3; t++) {
                 if (!strcmp(names[b], "scalar") && types[t] != TENSOR_F32) continue; /* its sums know no types */

@@ -20,23 +20,59 @@ static const empty problems[] = {
     {"dense, Tk 0", {.op = OP_BLOCK_SPARSE, GENERAL, .b = 2, .tq = {9}, .dlse = true}, true},
     {"dense, Tk 0, a sink", {.op = OP_BLOCK_SPARSE, GENERAL, .b = 2, .tq = {9}, .sink = true, .dlse = true}, true},
     {"dense, B 0", {.op = OP_BLOCK_SPARSE, GENERAL, .tq = {9}, .sink = true, .dlse = true}, false},
-    {"block_sparse, Tq 0", {.op = OP_BLOCK_SPARSE, GENERAL, .b = 2, .tk = {9}, .sink = true, .dlse = true,
-                            .block_sparse = {.block_q = 8, .causal = 1, .density = 1}}, false},
-    {"block_sparse, Tk 0", {.op = OP_BLOCK_SPARSE, GENERAL, .b = 2, .tq = {20}, .sink = true, .dlse = true,
-                            .block_sparse = {.block_q = 8, .density = 1}}, true},
-    {"block_sparse, B 0", {.op = OP_BLOCK_SPARSE, GENERAL, .tq = {20}, .block_sparse = {.block_q = 8, .density = 1}}, false},
-    {"neighborhood, Tq 0", {.op = OP_NEIGHBORHOOD, GENERAL, .b = 2, .tk = {9}, .sink = true, .neighborhood = {.window = {3}}}, false},
-    {"neighborhood 2-D, a box of 0 x 3", {.op = OP_NEIGHBORHOOD, GENERAL, .ndim = 2, .b = 2, .tq = {0, 3}, .tk = {5, 6},
-                                          .neighborhood = {.window = {3, 2}, .q_start = {5, 1}}}, false},
+    {"block_sparse, Tq 0",
+     {.op = OP_BLOCK_SPARSE,
+      GENERAL,
+      .b = 2,
+      .tk = {9},
+      .sink = true,
+      .dlse = true,
+      .block_sparse = {.block_q = 8, .causal = 1, .density = 1}},
+     false},
+    {"block_sparse, Tk 0",
+     {.op = OP_BLOCK_SPARSE,
+      GENERAL,
+      .b = 2,
+      .tq = {20},
+      .sink = true,
+      .dlse = true,
+      .block_sparse = {.block_q = 8, .density = 1}},
+     true},
+    {"block_sparse, B 0",
+     {.op = OP_BLOCK_SPARSE, GENERAL, .tq = {20}, .block_sparse = {.block_q = 8, .density = 1}},
+     false},
+    {"neighborhood, Tq 0",
+     {.op = OP_NEIGHBORHOOD, GENERAL, .b = 2, .tk = {9}, .sink = true, .neighborhood = {.window = {3}}},
+     false},
+    {"neighborhood 2-D, a box of 0 x 3",
+     {.op = OP_NEIGHBORHOOD,
+      GENERAL,
+      .ndim = 2,
+      .b = 2,
+      .tq = {0, 3},
+      .tk = {5, 6},
+      .neighborhood = {.window = {3, 2}, .q_start = {5, 1}}},
+     false},
     {"neighborhood, B 0", {.op = OP_NEIGHBORHOOD, GENERAL, .tq = {9}, .neighborhood = {.window = {3}}}, false},
-    {"sharded, Tq 0", {.op = OP_SHARDED, GENERAL, .b = 2, .tk = {9}, .sharded = {.block = 4, .local_blocks = 1, .stride = 2}}, false},
-    {"sharded, Tk 0", {.op = OP_SHARDED, GENERAL, .b = 2, .tq = {9}, .sink = true, .sharded = {.block = 4, .local_blocks = 1, .stride = 2}}, true},
+    {"sharded, Tq 0",
+     {.op = OP_SHARDED, GENERAL, .b = 2, .tk = {9}, .sharded = {.block = 4, .local_blocks = 1, .stride = 2}},
+     false},
+    {"sharded, Tk 0",
+     {.op = OP_SHARDED,
+      GENERAL,
+      .b = 2,
+      .tq = {9},
+      .sink = true,
+      .sharded = {.block = 4, .local_blocks = 1, .stride = 2}},
+     true},
     {"landmark, Tq 0", {.op = OP_LANDMARK, GENERAL, .b = 2, .tk = {9}, .landmark = {4}}, false},
     {"landmark, Tk 0", {.op = OP_LANDMARK, GENERAL, .b = 2, .tq = {9}, .dlse = true, .landmark = {4}}, true},
     {"landmark, B 0", {.op = OP_LANDMARK, GENERAL, .tq = {9}, .landmark = {4}}, false},
     {"lightning, T 0", {.op = OP_LIGHTNING, GENERAL, .b = 2, .lightning = {.s0 = true, .dst = true}}, false},
     {"lightning, T 0, no states", {.op = OP_LIGHTNING, GENERAL, .b = 2}, false},
-    {"lightning, B 0", {.op = OP_LIGHTNING, GENERAL, .tq = {9}, .lightning = {.s0 = true, .dst = true, .states_every = 4}}, false},
+    {"lightning, B 0",
+     {.op = OP_LIGHTNING, GENERAL, .tq = {9}, .lightning = {.s0 = true, .dst = true, .states_every = 4}},
+     false},
     {"lightning_step, B 0", {.op = OP_LIGHTNING_STEP, GENERAL, .tq = {1}, .lightning = {.s0 = true}}, false},
     {"merge, B 0", {.op = OP_MERGE, GENERAL, .tq = {9}, .dlse = true}, false},
     {"merge, T 0", {.op = OP_MERGE, GENERAL, .b = 2, .dlse = true}, false},
@@ -64,7 +100,8 @@ static void reshape(problem *p, int slot, int dimension, int64_t extent)
 static problem *make(const empty *e)
 {
     problem_parameters parameters = e->p;
-    if (parameters.op == OP_LIGHTNING || parameters.op == OP_LIGHTNING_STEP || parameters.op == OP_MERGE) parameters.hk = 0;
+    if (parameters.op == OP_LIGHTNING || parameters.op == OP_LIGHTNING_STEP || parameters.op == OP_MERGE)
+        parameters.hk = 0;
     problem *p = subject_new(&parameters, LAYOUT_PLAIN);
     if (e->no_keys) {
         sentence why = {""};
@@ -115,7 +152,8 @@ static void check_sink_gradient(const problem *p)
     for (int64_t h = 0; t && h < p->extents.hq; h++) {
         double sum = 0;
         for (int64_t n = h; dlse && n < tensor_count(dlse); n += p->extents.hq) sum += tensor_get(dlse, n);
-        CHECK(fabs(tensor_get(t, h) - sum) <= 1e-5, "dsink[%lld]: %g, expected %g", (long long)h, tensor_get(t, h), sum);
+        CHECK(fabs(tensor_get(t, h) - sum) <= 1e-5, "dsink[%lld]: %g, expected %g", (long long)h, tensor_get(t, h),
+              sum);
     }
 }
 

@@ -32,7 +32,8 @@ static void plan(const void *argument)
     call *c = call_new(w->op, w->pass, LAYOUT_PLAIN), *nonsense = call_new(w->op, w->pass, LAYOUT_PLAIN);
     c->exec.backend = nonsense->exec.backend = w->backend;
     const slat_plan with = plan_of(c);
-    CHECK(with.backend && !strcmp(with.backend, w->backend), "the plan's backend is %s", with.backend ? with.backend : "NULL");
+    CHECK(with.backend && !strcmp(with.backend, w->backend), "the plan's backend is %s",
+          with.backend ? with.backend : "NULL");
     CHECK(with.kernel && *with.kernel, "the plan names no kernel");
     CHECK(with.deterministic == 0 || with.deterministic == 1, "deterministic %d", with.deterministic);
     CHECK(w->pass == PASS_BACKWARD || with.deterministic == 1, "a forward that may vary");
@@ -43,13 +44,15 @@ static void plan(const void *argument)
     }
     const slat_plan without = plan_of(c), blind = plan_of(nonsense);
     CHECK(without.workspace == with.workspace, "%zu bytes without data, %zu with", without.workspace, with.workspace);
-    CHECK(without.kernel == with.kernel || !strcmp(without.kernel, with.kernel), "%s without data, %s with", without.kernel, with.kernel);
+    CHECK(without.kernel == with.kernel || !strcmp(without.kernel, with.kernel), "%s without data, %s with",
+          without.kernel, with.kernel);
     CHECK(blind.workspace == with.workspace, "%zu bytes with other contents", blind.workspace);
     for (int slot = 0; slot < PROBLEM_SLOTS; slot++) {
         if (nonsense->p->t[slot]) nonsense->p->t[slot]->dl.byte_offset += tensor_type_size(nonsense->p->t[slot]->type);
     }
     const slat_plan shifted = plan_of(nonsense);
-    CHECK(shifted.workspace == with.workspace, "%zu bytes for data of less alignment, %zu else", shifted.workspace, with.workspace);
+    CHECK(shifted.workspace == with.workspace, "%zu bytes for data of less alignment, %zu else", shifted.workspace,
+          with.workspace);
     call_free(c);
     call_free(nonsense);
 }
@@ -148,8 +151,14 @@ static void allocation(const void *argument)
 static void some_workspace(const void *argument)
 {
     (void)argument;
-    const problem_parameters parameters = {.op = OP_BLOCK_SPARSE, .pass = PASS_BACKWARD, .type = TENSOR_F32, .b = 1, .tq = {40},
-                                           .hq = 2, .d = 8, .block_sparse = {.block_q = 8, .density = 1}};
+    const problem_parameters parameters = {.op = OP_BLOCK_SPARSE,
+                                           .pass = PASS_BACKWARD,
+                                           .type = TENSOR_F32,
+                                           .b = 1,
+                                           .tq = {40},
+                                           .hq = 2,
+                                           .d = 8,
+                                           .block_sparse = {.block_q = 8, .density = 1}};
     problem *p = subject_new(&parameters, LAYOUT_PLAIN);
     subject_outputs(p, PASS_FORWARD, LAYOUT_PLAIN);
     subject_outputs(p, PASS_BACKWARD, LAYOUT_PLAIN);
@@ -186,9 +195,28 @@ static void parallel(const void *argument)
     call_accepted(usual, "one thread");
     call_accepted(c, "the caller's threads");
     CHECK(subject_same(c->p, usual->p, w->pass), "other bits than with one thread");
-    if (strcmp(w->backend, "scalar") != 0) CHECK(calls > 0, "the caller's threads were not asked");
     call_free(usual);
     call_free(c);
+}
+
+/* Work enough for four threads: a backend other than the definition shares it out among the caller's. */
+static void shared_out(const void *argument)
+{
+    const which *w = argument;
+    const bool linear = w->op == OP_LIGHTNING || w->op == OP_LIGHTNING_STEP;
+    problem_parameters parameters = {.op = w->op, .type = TENSOR_F32, .b = 4, .tq = {200}, .hq = 8, .d = 64};
+    if (w->op == OP_LIGHTNING_STEP) parameters.b = 64, parameters.tq[0] = 1;
+    parameters.lightning.s0 = linear;
+    parameters.neighborhood.window[0] = 64;
+    parameters.sharded.block = parameters.landmark.block = 32;
+    parameters.sharded.local_blocks = parameters.sharded.stride = 2;
+    problem *p = subject_new(&parameters, LAYOUT_PLAIN);
+    int32_t calls = 0;
+    const slat_exec exec = {.backend = w->backend, .threads = 4, .parallel = backwards, .pool = &calls};
+    subject_outputs(p, PASS_FORWARD, LAYOUT_PLAIN);
+    CHECK(problem_call(p, PASS_FORWARD, &exec) == SLAT_OK, "%s", slat_error());
+    CHECK(calls > 0, "the caller's threads were not asked");
+    problem_free(p);
 }
 
 static void unknown_backends(const void *argument)
@@ -209,7 +237,8 @@ static slat_status ask(const char *forced, slat_plan *answer)
 {
     static int64_t shape[4] = {1, 4, 1, 8}, lse_shape[3] = {1, 4, 1};
     static float data[32], rows[4];
-    DLTensor q = {.data = data, .device = {kDLCPU, 0}, .ndim = 4, .dtype = {kDLFloat, 32, 1}, .shape = shape}, o = q, lse = q;
+    DLTensor q = {.data = data, .device = {kDLCPU, 0}, .ndim = 4, .dtype = {kDLFloat, 32, 1}, .shape = shape}, o = q,
+             lse = q;
     static float result[32];
     o.data = result;
     lse.data = rows;
@@ -226,7 +255,8 @@ static bool runs_on(const char *forced, const char *expected)
     slat_plan plan_ = {0};
     const slat_status s = ask(forced, &plan_);
     if (s == SLAT_OK && !strcmp(plan_.backend, expected)) return true;
-    printf("%s, backend %s, expected %s: %s\n", slat_status_name(s), s ? "none" : plan_.backend, expected, s ? slat_error() : "");
+    printf("%s, backend %s, expected %s: %s\n", slat_status_name(s), s ? "none" : plan_.backend, expected,
+           s ? slat_error() : "");
     return false;
 }
 
@@ -267,7 +297,8 @@ static bool is_read_once(void)
 }
 
 static const child_scene scenes[] = {
-    {"scalar", is_scalar}, {"refused", is_refused}, {"outranked", is_outranked}, {"best", is_best}, {"read once", is_read_once},
+    {"scalar", is_scalar}, {"refused", is_refused},     {"outranked", is_outranked},
+    {"best", is_best},     {"read once", is_read_once},
 };
 
 static void environment(const void *argument)
@@ -308,6 +339,9 @@ int main(int argc, char **argv)
             harness_add(workspace, w, "%s %s %s: workspace", op, pass, names[b]);
             harness_add(allocation, w, "%s %s %s: allocate", op, pass, names[b]);
             harness_add(parallel, w, "%s %s %s: the caller's threads", op, pass, names[b]);
+            if (strcmp(names[b], "scalar") != 0 && w->pass == PASS_FORWARD) {
+                harness_add(shared_out, w, "%s %s: much work on the caller's threads", op, names[b]);
+            }
             if (b == 0) harness_add(unknown_backends, w, "%s %s: backends that are not there", op, pass);
         }
     }

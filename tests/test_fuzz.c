@@ -1,5 +1,5 @@
-/* The fuzzer from deterministic seeds: test_fuzz [--count N] [--seed S] [--backend NAME]. Problem n has the seed S + n, so
- * that `--count 1 --seed S` repeats one. SLAT_FUZZ in the environment is another default of the count. */
+/* The fuzzer from deterministic seeds: test_fuzz [--count N] [--seed S] [--backend NAME]. Problem n has the seed S + n,
+ * so that `--count 1 --seed S` repeats one. SLAT_FUZZ in the environment is another default of the count. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,8 +34,10 @@ static void balance(const void *argument)
     (void)argument;
     printf("%lld right, %lld refused, %lld planned only, of %lld\n", (long long)counts.right, (long long)counts.refused,
            (long long)counts.planned, (long long)total);
-    CHECK(total < ROW || counts.right * 3 > total, "only %lld of %lld were computed", (long long)counts.right, (long long)total);
-    CHECK(total < ROW || backend || counts.refused * 10 > total, "only %lld of %lld were refused", (long long)counts.refused, (long long)total);
+    CHECK(total < ROW || counts.right * 3 > total, "only %lld of %lld were computed", (long long)counts.right,
+          (long long)total);
+    CHECK(total < ROW || backend || counts.refused * 10 > total, "only %lld of %lld were refused",
+          (long long)counts.refused, (long long)total);
 }
 
 int main(int argc, char **argv)
@@ -43,10 +45,14 @@ int main(int argc, char **argv)
     const char *wish = getenv("SLAT_FUZZ");
     if (wish && *wish) total = strtoll(wish, NULL, 10);
     for (int i = 1; i + 1 < argc; i += 2) {
-        if (!strcmp(argv[i], "--count")) total = strtoll(argv[i + 1], NULL, 10);
-        else if (!strcmp(argv[i], "--seed")) first_seed = strtoull(argv[i + 1], NULL, 10);
-        else if (!strcmp(argv[i], "--backend")) backend = argv[i + 1];
-        else argc = 0;
+        if (!strcmp(argv[i], "--count"))
+            total = strtoll(argv[i + 1], NULL, 10);
+        else if (!strcmp(argv[i], "--seed"))
+            first_seed = strtoull(argv[i + 1], NULL, 10);
+        else if (!strcmp(argv[i], "--backend"))
+            backend = argv[i + 1];
+        else
+            argc = 0;
     }
     if (argc % 2 == 0) return fputs("usage: test_fuzz [--count N] [--seed S] [--backend NAME]\n", stderr), 2;
     const int64_t rows = (total + ROW - 1) / ROW;
@@ -54,7 +60,8 @@ int main(int argc, char **argv)
     if (!from) return 3;
     for (int64_t n = 0; n < rows; n++) {
         from[n] = n * ROW;
-        harness_add(fuzz, &from[n], "problems from seed %llu", (unsigned long long)first_seed + (unsigned long long)(n * ROW));
+        harness_add(fuzz, &from[n], "problems from seed %llu",
+                    (unsigned long long)first_seed + (unsigned long long)(n * ROW));
     }
     harness_add(balance, NULL, "the balance of right and refused");
     const int result = harness_main("fuzz", 1, argv);

@@ -20,8 +20,9 @@ static void check_interval(const window_row *w, bool of_keys, int64_t at)
 {
     int64_t first = -99, count = -99;
     const slat_status s =
-        of_keys ? slat_neighborhood_keys(w->length, w->window, w->stride, w->dilation, w->causal, at, &first, &count)
-                : slat_neighborhood_queries(w->length, w->window, w->stride, w->dilation, w->causal, at, &first, &count);
+        of_keys
+            ? slat_neighborhood_keys(w->length, w->window, w->stride, w->dilation, w->causal, at, &first, &count)
+            : slat_neighborhood_queries(w->length, w->window, w->stride, w->dilation, w->causal, at, &first, &count);
     if (!CHECK(s == SLAT_OK, "%s at %lld: %s", of_keys ? "keys" : "queries", (long long)at, slat_error())) return;
     int64_t seen = 0, next = first;
     for (int64_t y = 0; y < w->length; y++) {
@@ -103,11 +104,20 @@ static void bad_neighborhoods(const void *argument)
         int64_t at;
         const char *names;
     } bad[] = {
-        {8, 1, 1, 1, 0, 0, "window"},   {8, 9, 1, 1, 0, 0, "window"},    {8, 3, 4, 1, 0, 0, "stride"},
-        {8, 3, -1, 1, 0, 0, "stride"},  {8, 3, 1, 3, 0, 0, "dilation"},  {8, 3, 1, -1, 0, 0, "dilation"},
-        {8, 3, 1, 1, 2, 0, "causal"},   {8, 3, 1, 1, -1, 0, "causal"},   {0, 3, 1, 1, 0, 0, ""},
-        {-8, 3, 1, 1, 0, 0, "length"},  {8, 3, 1, 1, 0, 8, "8"},         {8, 3, 1, 1, 0, -1, "-1"},
-        {8, -3, 1, 1, 0, 0, "window"},  {8, 0, 1, 1, 0, 0, "window"},
+        {8, 1, 1, 1, 0, 0, "window"},
+        {8, 9, 1, 1, 0, 0, "window"},
+        {8, 3, 4, 1, 0, 0, "stride"},
+        {8, 3, -1, 1, 0, 0, "stride"},
+        {8, 3, 1, 3, 0, 0, "dilation"},
+        {8, 3, 1, -1, 0, 0, "dilation"},
+        {8, 3, 1, 1, 2, 0, "causal"},
+        {8, 3, 1, 1, -1, 0, "causal"},
+        {0, 3, 1, 1, 0, 0, ""},
+        {-8, 3, 1, 1, 0, 0, "length"},
+        {8, 3, 1, 1, 0, 8, "8"},
+        {8, 3, 1, 1, 0, -1, "-1"},
+        {8, -3, 1, 1, 0, 0, "window"},
+        {8, 0, 1, 1, 0, 0, "window"},
         {INT64_MAX, INT32_MAX, 1, INT32_MAX, 0, -1, "-1"},
     };
     for (size_t n = 0; n < sizeof bad / sizeof *bad; n++) {
@@ -195,10 +205,17 @@ static void bad_offsets(const void *argument)
         int32_t hq, hk, stride, dense, head_offset, per_key_head;
         const char *names;
     } bad[] = {
-        {4, 3, 4, 0, 0, 0, "hk"},          {0, 0, 4, 0, 0, 0, "h"},           {-4, 4, 4, 0, 0, 0, "hq"},
-        {4, -4, 4, 0, 0, 0, "hk"},         {4, 4, 0, 0, 0, 0, "stride"},      {4, 4, -1, 0, 0, 0, "stride"},
-        {4, 4, 4, -1, 0, 0, "dense_heads"}, {4, 4, 4, 5, 0, 0, "dense_heads"}, {4, 4, 4, 0, -1, 0, "head_offset"},
-        {4, 4, 4, 0, 0, 2, "per_key_head"}, {4, 4, 4, 0, 0, -1, "per_key_head"},
+        {4, 3, 4, 0, 0, 0, "hk"},
+        {0, 0, 4, 0, 0, 0, "h"},
+        {-4, 4, 4, 0, 0, 0, "hq"},
+        {4, -4, 4, 0, 0, 0, "hk"},
+        {4, 4, 0, 0, 0, 0, "stride"},
+        {4, 4, -1, 0, 0, 0, "stride"},
+        {4, 4, 4, -1, 0, 0, "dense_heads"},
+        {4, 4, 4, 5, 0, 0, "dense_heads"},
+        {4, 4, 4, 0, -1, 0, "head_offset"},
+        {4, 4, 4, 0, 0, 2, "per_key_head"},
+        {4, 4, 4, 0, 0, -1, "per_key_head"},
     };
     for (size_t n = 0; n < sizeof bad / sizeof *bad; n++) {
         int32_t got[4] = {99, 99, 99, 99};
@@ -246,7 +263,8 @@ static void slopes(const void *argument)
     for (int32_t heads = 1; heads <= 130; heads++) {
         float got[130];
         CHECK(slat_lightning_slopes(got, heads) == SLAT_OK, "%s", slat_error());
-        for (int32_t h = 0; h < heads; h++) CHECK(got[h] > 0 && got[h] < 1, "%d heads, head %d: %g", heads, h, (double)got[h]);
+        for (int32_t h = 0; h < heads; h++)
+            CHECK(got[h] > 0 && got[h] < 1, "%d heads, head %d: %g", heads, h, (double)got[h]);
     }
     float one = -7;
     CHECK(slat_lightning_slopes(&one, 0) == SLAT_INVALID && strstr(slat_error(), "heads"), "%s", slat_error());
@@ -262,7 +280,8 @@ static void names(const void *argument)
     static const char *const want[] = {"SLAT_OK",         "SLAT_INVALID", "SLAT_UNSUPPORTED", "SLAT_WORKSPACE",
                                        "SLAT_NO_BACKEND", "SLAT_DEVICE",  "SLAT_NO_MEMORY"};
     for (int32_t s = 0; s < 7; s++) {
-        CHECK(!strcmp(slat_status_name((slat_status)s), want[s]), "%s, not %s", slat_status_name((slat_status)s), want[s]);
+        CHECK(!strcmp(slat_status_name((slat_status)s), want[s]), "%s, not %s", slat_status_name((slat_status)s),
+              want[s]);
     }
     CHECK(!strcmp(slat_status_name((slat_status)7), "unknown status"), "%s", slat_status_name((slat_status)7));
 }

@@ -42,12 +42,18 @@ static slat_status call(primitive which, const slat_exec *exec)
     const slat_lightning lightning = {.q = &q, .k = &q, .v = &q, .slopes = &slopes, .o = &o};
     memset(o_data, 0, sizeof o_data);
     switch (which) {
-    case LANDMARK: return slat_landmark_forward(exec, &landmark, &t);
-    case LANDMARK_BACKWARD: return slat_landmark_backward(exec, &landmark, &t);
-    case SHARDED: return slat_sharded_forward(exec, &sharded, &t);
-    case LIGHTNING: return slat_lightning_forward(exec, &lightning);
-    case NEIGHBORHOOD: return slat_neighborhood_forward(exec, &window, &t);
-    default: return slat_block_sparse_forward(exec, &dense, &t);
+    case LANDMARK:
+        return slat_landmark_forward(exec, &landmark, &t);
+    case LANDMARK_BACKWARD:
+        return slat_landmark_backward(exec, &landmark, &t);
+    case SHARDED:
+        return slat_sharded_forward(exec, &sharded, &t);
+    case LIGHTNING:
+        return slat_lightning_forward(exec, &lightning);
+    case NEIGHBORHOOD:
+        return slat_neighborhood_forward(exec, &window, &t);
+    default:
+        return slat_block_sparse_forward(exec, &dense, &t);
     }
 }
 
@@ -56,7 +62,8 @@ static bool answers(primitive which, const slat_exec *exec, slat_status status, 
 {
     const slat_status got = call(which, exec);
     if (got == status && o_data[1] == stamp && (!got || strstr(slat_error(), word))) return true;
-    printf("call %d: %s, stamp %g: %s\n", (int)which, slat_status_name(got), (double)o_data[1], got ? slat_error() : "");
+    printf("call %d: %s, stamp %g: %s\n", (int)which, slat_status_name(got), (double)o_data[1],
+           got ? slat_error() : "");
     return false;
 }
 
@@ -160,7 +167,8 @@ static bool mixed(void)
 /* What every module that cannot be used has in common, and its own word. */
 static bool useless(const char *word)
 {
-    bool right = answers(LANDMARK, NULL, SLAT_UNSUPPORTED, 0, word) && answers(LANDMARK, NULL, SLAT_UNSUPPORTED, 0, "cuda");
+    bool right =
+        answers(LANDMARK, NULL, SLAT_UNSUPPORTED, 0, word) && answers(LANDMARK, NULL, SLAT_UNSUPPORTED, 0, "cuda");
     const slat_exec exec = {.backend = "cuda-fake"};
     right &= answers(LANDMARK, &exec, SLAT_NO_BACKEND, 0, "cuda-fake");
     device = (DLDevice){kDLCPU, 0};
@@ -215,9 +223,18 @@ static bool current_folder(void)
 }
 
 static const child_scene scenes[] = {
-    {"good", good},           {"forced", forced},       {"by environment", by_environment}, {"workspace", device_workspace},
-    {"mixed", mixed},         {"wrong abi", wrong_abi}, {"no entry", no_entry},             {"no driver", no_driver},
-    {"no table", no_table},   {"missing", missing},     {"relative", relative},             {"no library", no_library},
+    {"good", good},
+    {"forced", forced},
+    {"by environment", by_environment},
+    {"workspace", device_workspace},
+    {"mixed", mixed},
+    {"wrong abi", wrong_abi},
+    {"no entry", no_entry},
+    {"no driver", no_driver},
+    {"no table", no_table},
+    {"missing", missing},
+    {"relative", relative},
+    {"no library", no_library},
     {"current folder", current_folder},
 };
 
@@ -226,7 +243,7 @@ static char *modules[MODULES];
 
 typedef struct {
     const char *scene;
-    int module; /* -1: an empty folder; -2: a file that is no library */
+    int module;              /* -1: an empty folder; -2: a file that is no library */
     const char *path, *more; /* SLAT_MODULE_PATH where it is not the folder; another setting */
 } row;
 
@@ -272,7 +289,8 @@ int main(int argc, char **argv)
     if (argc < 1 + MODULES) return fputs("usage: test_module GOOD WRONG_ABI NO_ENTRY NO_DRIVER NO_TABLE\n", stderr), 2;
     for (int n = 0; n < MODULES; n++) modules[n] = realpath(argv[1 + n], NULL);
     for (size_t n = 0; n < sizeof rows / sizeof *rows; n++) {
-        harness_add(play, &rows[n], "%s%s%s", rows[n].scene, rows[n].path ? ", " : "", rows[n].path ? rows[n].path : "");
+        harness_add(play, &rows[n], "%s%s%s", rows[n].scene, rows[n].path ? ", " : "",
+                    rows[n].path ? rows[n].path : "");
     }
     argv[MODULES] = argv[0];
     const int result = harness_main("module", argc - MODULES, argv + MODULES);

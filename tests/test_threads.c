@@ -15,7 +15,8 @@
 enum { THREADS = 8, ROUNDS = 3, WORK = 6 };
 
 /* One per op at least; small, for ThreadSanitizer is slow. */
-static const char *const ids[] = {"bs-8", "bs-bitmaps", "dense", "na1d", "na2d", "s2", "lm-2", "la", "step-slots", "merge-2", "bs-decode", "lm-decode"};
+static const char *const ids[] = {"bs-8", "bs-bitmaps", "dense",      "na1d",    "na2d",      "s2",
+                                  "lm-2", "la",         "step-slots", "merge-2", "bs-decode", "lm-decode"};
 enum { IDS = sizeof ids / sizeof *ids };
 
 typedef struct {
@@ -106,7 +107,8 @@ static void at_once(const void *argument)
         for (int32_t i = 0; i < WORK; i++) w->work[i] = make(n * WORK + i);
         if (!first) w->backend_count = subject_backends(w->backends);
     }
-    for (int32_t n = 0; n < THREADS; n++) CHECK(pthread_create(&workers[n].thread, NULL, run, &workers[n]) == 0, "no thread");
+    for (int32_t n = 0; n < THREADS; n++)
+        CHECK(pthread_create(&workers[n].thread, NULL, run, &workers[n]) == 0, "no thread");
     for (int32_t n = 0; n < THREADS; n++) pthread_join(workers[n].thread, NULL);
     pthread_barrier_destroy(&start);
     for (int32_t n = 0; n < THREADS; n++) {
@@ -140,18 +142,22 @@ static void shared_inputs(const void *argument)
         workers[n] = (worker){.start = &start, .number = n};
         mine[n] = make(0);
         for (int slot = 0; slot < PROBLEM_SLOTS; slot++) {
-            if (!mine[n]->t[slot] || slot == ROLE_O || slot == ROLE_LSE || problem_slot_is_output(mine[n], slot, PASS_BACKWARD)) continue;
+            if (!mine[n]->t[slot] || slot == ROLE_O || slot == ROLE_LSE ||
+                problem_slot_is_output(mine[n], slot, PASS_BACKWARD))
+                continue;
             tensor_free(mine[n]->t[slot]);
             mine[n]->t[slot] = common->t[slot];
         }
         workers[n].work[0] = mine[n];
     }
-    for (int32_t n = 0; n < THREADS; n++) CHECK(pthread_create(&workers[n].thread, NULL, share, &workers[n]) == 0, "no thread");
+    for (int32_t n = 0; n < THREADS; n++)
+        CHECK(pthread_create(&workers[n].thread, NULL, share, &workers[n]) == 0, "no thread");
     for (int32_t n = 0; n < THREADS; n++) pthread_join(workers[n].thread, NULL);
     pthread_barrier_destroy(&start);
     for (int32_t n = 0; n < THREADS; n++) {
         CHECK(workers[n].wrong == 0, "thread %d: %s", n, workers[n].why);
-        CHECK(subject_same(mine[n], mine[0], PASS_FORWARD) && subject_same(mine[n], mine[0], PASS_BACKWARD), "thread %d: other bits", n);
+        CHECK(subject_same(mine[n], mine[0], PASS_FORWARD) && subject_same(mine[n], mine[0], PASS_BACKWARD),
+              "thread %d: other bits", n);
     }
     for (int32_t n = 0; n < THREADS; n++) {
         for (int slot = 0; slot < PROBLEM_SLOTS; slot++) {

@@ -7,7 +7,7 @@
 
 void chart_number(double value, char *text, size_t size)
 {
-    if (value != 0 && (fabs(value) < 1e-3 || fabs(value) >= 1e5)) {
+    if (value != 0 && isfinite(value) && (fabs(value) < 1e-3 || fabs(value) >= 1e5)) {
         const int exponent = (int)floor(log10(fabs(value)) + 1e-9);
         snprintf(text, size, "%.3ge%d", value / pow(10, exponent), exponent);
         return;

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SHORTEST = 512 }; /* tokens: the widest window of the settings */
+enum { SHORTEST = 512 };                     /* tokens: the widest window of the settings */
 static const double slow = 15, apart = 0.02; /* seconds of dense attention; error between backends */
 
 static void progress(int setting, const char *doing, const char *on)
@@ -65,24 +65,6 @@ static void find_backends(comparison *c)
         }
 }
 
-/* Workspace on a device: kept from call to call, and made larger when asked. */
-typedef struct {
-    const memory *memory;
-    void *data;
-    size_t bytes;
-} workspace;
-
-static void *allocate(void *context, size_t bytes)
-{
-    workspace *w = context;
-    if (bytes > w->bytes) {
-        w->memory->release(w->memory, w->data);
-        w->data = w->memory->allocate(w->memory, bytes);
-        w->bytes = w->data ? bytes : 0;
-    }
-    return w->data;
-}
-
 /* A setting under way: the problem, and what is merged into it or NULL. */
 typedef struct {
     const compare_setting *setting;
@@ -115,15 +97,17 @@ static bool copy_task(const task *from, const memory *to, task *t, sentence *why
 static bool run_task(const comparison *c, const task *t, int backend, compare_answer *answer, double *seconds,
                      sentence *why)
 {
-    workspace space = {.memory = c->on[backend].memory};
+    memory_workspace space = {.memory = c->on[backend].memory};
     const bool host = memory_on_host(space.memory);
-    const slat_exec exec = {
-        .backend = c->on[backend].name, .threads = c->threads, .allocate = host ? NULL : allocate, .allocator = &space};
+    const slat_exec exec = {.backend = c->on[backend].name,
+                            .threads = c->threads,
+                            .allocate = host ? NULL : memory_workspace_allocate,
+                            .allocator = &space};
     const slat_status status = compare_time(t->p, t->rest, &exec, seconds);
     bool fine = status == SLAT_OK || status == SLAT_UNSUPPORTED;
     if (!fine) sentence_fail(why, "%s on %s: %s", t->setting->words, exec.backend, slat_error());
     if (status == SLAT_OK && !compare_read(t->p, answer)) fine = sentence_fail(why, "not enough memory");
-    if (!host) space.memory->release(space.memory, space.data);
+    memory_workspace_free(&space);
     return fine;
 }
 

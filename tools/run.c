@@ -29,9 +29,21 @@ static void help(void)
     options_help();
 }
 
-static slat_status time_pass(const problem *p, problem_pass pass, const options *o, timing *t)
+/* A call, and on a device the wait for it. */
+static slat_status call(const problem *p, problem_pass pass, const slat_exec *exec)
+{
+    const slat_status status = problem_call(p, pass, exec);
+    if (status == SLAT_OK && !memory_on_host(p->memory)) tensor_get(p->t[ROLE_Q], 0);
+    return status;
+}
+
+static slat_status time_pass(const problem *p, problem_pass pass, const options *o, memory_workspace *space, timing *t)
 {
     slat_exec exec = {.backend = o->backend, .threads = (int32_t)option_value(&o->threads, 0, 0), .plan = &t->plan};
+    if (!memory_on_host(p->memory)) {
+        exec.allocate = memory_workspace_allocate;
+        exec.allocator = space;
+    }
     slat_status status = problem_call(p, pass, &exec);
     if (status != SLAT_OK) return status;
     exec.plan = NULL;
@@ -43,7 +55,7 @@ static slat_status time_pass(const problem *p, problem_pass pass, const options 
     ticker *ticks = ticker_start(what);
     for (int32_t i = 0; i < t->repeats && status == SLAT_OK; i++) {
         const double start = stopwatch_now();
-        status = problem_call(p, pass, &exec);
+        status = call(p, pass, &exec);
         seconds[i] = stopwatch_now() - start;
         ticker_step(ticks, i + 1, t->repeats);
     }
@@ -123,7 +135,8 @@ static int refused(slat_status status)
     return status == SLAT_INVALID || status == SLAT_NO_BACKEND ? 2 : 1;
 }
 
-static int compute(problem *p, const options *o, const run_shapes *shapes)
+/* `given` has the inputs on the host, p where the backend computes. */
+static int compute(problem *p, const problem *given, const options *o, const run_shapes *shapes)
 {
     timing t = {0};
     sentence why;
@@ -131,10 +144,12 @@ static int compute(problem *p, const options *o, const run_shapes *shapes)
     fflush(stdout);
     for (int pass = PASS_FORWARD; pass <= (int)p->pass; pass++) {
         if (!problem_allocate_outputs(p, (problem_pass)pass, LAYOUT_PLAIN, &why)) return wrong(why.text);
-        const slat_status status = time_pass(p, (problem_pass)pass, o, &t);
+        memory_workspace space = {.memory = p->memory};
+        const slat_status status = time_pass(p, (problem_pass)pass, o, &space, &t);
+        memory_workspace_free(&space);
         if (status != SLAT_OK) return refused(status);
-        if (pass == PASS_FORWARD) print_pairs(p);
-        print_timing(p, (problem_pass)pass, &t);
+        if (pass == PASS_FORWARD) print_pairs(given);
+        print_timing(given, (problem_pass)pass, &t);
     }
     print_memory(p);
     if (!o->output) {
@@ -144,6 +159,18 @@ static int compute(problem *p, const options *o, const run_shapes *shapes)
     if (!run_save(p, shapes, o->output, &t.plan, &why)) return wrong(why.text);
     printf("wrote            %s\n", o->output);
     return 0;
+}
+
+/* On the processor, or for a backend of a GPU on a copy there. */
+static int compute_there(problem *given, const memory *m, const options *o, const run_shapes *shapes)
+{
+    sentence why;
+    if (memory_on_host(m)) return compute(given, given, o, shapes);
+    problem *p = problem_copy(given, LAYOUT_PLAIN, m, &why);
+    if (!p) return wrong(why.text);
+    const int status = compute(p, given, o, shapes);
+    problem_free(p);
+    return status;
 }
 
 int slat_run_main(int argc, char **argv)
@@ -161,12 +188,15 @@ int slat_run_main(int argc, char **argv)
     if (repeat < 1 || repeat > 1000000) return wrong("--repeat: should be 1 to 1000000");
     if (o.tokens.count || o.heads.count) return wrong("--tokens, --heads: the file's tensors have the shapes");
     if (o.files != 1) return wrong("give one input file (slat run --help)");
-    if (o.backend && !report_backend_exists(o.backend, memory_host()->device, &why)) return wrong(why.text);
+    const char *reason = NULL;
+    const memory *m = o.backend && !strncmp(o.backend, "cuda", 4) ? memory_cuda(&reason) : memory_host();
+    if (!m) return wrong(reason);
+    if (o.backend && !report_backend_exists(o.backend, m->device, &why)) return wrong(why.text);
     safetensors *file = safetensors_open(o.file[0], &why);
     problem *p = file ? run_load(&o, file, &shapes, &why) : NULL;
     safetensors_close(file);
     if (!p) return wrong(why.text);
-    const int status = compute(p, &o, &shapes);
+    const int status = compute_there(p, m, &o, &shapes);
     problem_free(p);
     return status;
 }

@@ -27,7 +27,7 @@ typedef enum {
 enum {
     TENSOR_DIMS = 8,       /* of a tensor, at most */
     TENSOR_RED_ZONE = 256, /* bytes on each side of a buffer */
-    TENSOR_POISON = 0xFFA5 /* every 16 bits of a new buffer: no kernel writes this NaN by itself */
+    TENSOR_POISON = 0xFFF5 /* every 16 bits of a new buffer: no kernel writes this NaN by itself */
 };
 
 typedef struct tensor_buffer tensor_buffer;
