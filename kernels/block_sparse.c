@@ -84,6 +84,8 @@ static slat_status check_layout(slat_checker *c, const slat_block_sparse *m, sla
     SLAT_TRY(check_block("block_k", out->block_k));
     out->rows = ceil_div(p->tq, out->block_q);
     out->columns = ceil_div(p->tk, out->block_k);
+    if (out->rows > INT32_MAX)
+        return slat_fail(SLAT_INVALID, "q: %lld query blocks, expected at most 2^31 - 1", (long long)out->rows);
     if (out->columns > INT32_MAX) return slat_fail(SLAT_INVALID, "k: %lld key blocks, expected at most 2^31 - 1", (long long)out->columns);
     SLAT_TRY(check_indptr(c, m, out));
     SLAT_TRY(check_index(c, "indices", "[nnz]", m->indices, 0, 1, SLAT_ANY, 0, 0));

@@ -77,7 +77,9 @@ slat_view slat_view_of(const DLTensor *t, int32_t tokens);
 /* [H] or another vector as a view whose `head` is the stride. */
 slat_view slat_vector_view(const DLTensor *t);
 
-/* overlap.c: whether two tensors share a byte (2: it could not be told within the work that a check may cost). */
+/* overlap.c: the addresses of the first and the last byte of t's elements; 0: it has none. */
+int32_t slat_span(const DLTensor *t, uintptr_t *first, uintptr_t *last);
+/* Whether two tensors share a byte (2: it could not be told within the work that a check may cost). */
 int32_t slat_overlap(const DLTensor *a, const DLTensor *b);
 /* Whether two indices of t reach the same element. */
 int32_t slat_overlaps_itself(const DLTensor *t);

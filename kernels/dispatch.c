@@ -156,6 +156,7 @@ static slat_status report(const record *r, slat_problem *p, const slat_run *run,
 /* Points run at the caller's workspace, at what its allocator gives, or at memory of our own (*own, to be freed). */
 static slat_status find_workspace(const slat_exec *exec, const slat_problem *p, slat_run *run, size_t bytes, void **own)
 {
+    const char *source = "workspace";
     *own = NULL;
     if (!bytes) return SLAT_OK;
     run->workspace_bytes = bytes;
@@ -164,6 +165,7 @@ static slat_status find_workspace(const slat_exec *exec, const slat_problem *p, 
             return slat_fail(SLAT_WORKSPACE, "exec.workspace: %zu bytes, expected %zu", exec->workspace_bytes, bytes);
         run->workspace = exec->workspace;
     } else if (exec && exec->allocate) {
+        source = "allocate";
         run->workspace = exec->allocate(exec->allocator, bytes);
         if (!run->workspace) return slat_fail(SLAT_NO_MEMORY, "exec.allocate: NULL, expected %zu bytes", bytes);
     } else if (slat_on_cpu(p)) {
@@ -173,12 +175,12 @@ static slat_status find_workspace(const slat_exec *exec, const slat_problem *p, 
     } else
         return slat_fail(SLAT_WORKSPACE, "exec.workspace: NULL, expected %zu bytes (or exec.allocate)", bytes);
     if ((uintptr_t)run->workspace % 256)
-        return slat_fail(SLAT_WORKSPACE, "exec.workspace: %p, expected an address that is a multiple of 256, %zu bytes long",
-                         run->workspace, bytes);
+        return slat_fail(SLAT_WORKSPACE, "exec.%s: %p, expected an address that is a multiple of 256, %zu bytes long",
+                         source, run->workspace, bytes);
     return SLAT_OK;
 }
 
-slat_status slat_dispatch(slat_problem *p, const slat_exec *exec)
+static slat_status dispatch(slat_problem *p, const slat_exec *exec)
 {
     slat_run run = {.threads = exec ? exec->threads : 0};
     if (exec) {
@@ -199,6 +201,16 @@ slat_status slat_dispatch(slat_problem *p, const slat_exec *exec)
     const slat_status status = chosen.kernel->run(p, &run);
     free(own);
     return status;
+}
+
+/* A rank that leaves the problem to the next one says why. Where that one takes it nothing has failed, and the thread's
+ * last failure stays what it was. */
+slat_status slat_dispatch(slat_problem *p, const slat_exec *exec)
+{
+    char before[512];
+    snprintf(before, sizeof before, "%s", slat_error());
+    const slat_status status = dispatch(p, exec);
+    return status == SLAT_OK ? slat_fail(SLAT_OK, "%s", before) : status;
 }
 
 slat_status slat_backend(int32_t i, DLDevice device, const char **name, int32_t *rank)

@@ -2,6 +2,7 @@
 #include "check.h"
 #include "dispatch.h"
 #include <stdio.h>
+#include <stdlib.h>
 
 typedef struct {
     const char *name; /* of the array or the tensor */
@@ -97,22 +98,51 @@ static int32_t is_same(const DLTensor *a, const DLTensor *b)
     return slat_data(a) == slat_data(b) && a->dtype.bits == b->dtype.bits;
 }
 
+/* Arguments i and j, of which one is an output or both are. */
+static slat_status check_pair(const slat_problem *p, int32_t i, int32_t j)
+{
+    const argument x = nth(p, i < j ? i : j), y = nth(p, i < j ? j : i);
+    const argument out = x.flags & SLAT_OUTPUT ? x : y, other = x.flags & SLAT_OUTPUT ? y : x;
+    const int32_t in_place = p->pass == SLAT_FORWARD && other.index == 0 && out.is_lse == other.is_lse;
+    const int32_t shared = slat_overlap(out.tensor, other.tensor);
+    if (!shared || (in_place && is_same(out.tensor, other.tensor))) return SLAT_OK;
+    char a[32], b[32];
+    return slat_fail(SLAT_INVALID, "%s: %s memory with %s, expected its own", label(&out, a),
+                     shared == 1 ? "shares" : "its strides may share", label(&other, b));
+}
+
+/* The bytes that an argument spans. */
+typedef struct {
+    uintptr_t first, last;
+    int32_t number, output; /* its number, for nth() */
+} extent;
+
+static int by_first(const void *a, const void *b)
+{
+    const extent *x = a, *y = b;
+    return (x->first > y->first) - (x->first < y->first);
+}
+
+/* Parts may be many: sorted by address, each is held only against those that begin inside it. */
 static slat_status check_overlaps(const slat_problem *p)
 {
-    for (int32_t i = 0; i < arguments(p); i++) {
-        const argument out = nth(p, i);
-        for (int32_t j = 0; out.tensor && out.flags & SLAT_OUTPUT && j < arguments(p); j++) {
-            const argument other = nth(p, j);
-            if (i == j || !other.tensor || (other.flags & SLAT_OUTPUT && j < i)) continue;
-            const int32_t in_place = p->pass == SLAT_FORWARD && other.index == 0 && out.is_lse == other.is_lse;
-            const int32_t shared = slat_overlap(out.tensor, other.tensor);
-            if (!shared || (in_place && is_same(out.tensor, other.tensor))) continue;
-            char a[32], b[32];
-            return slat_fail(SLAT_INVALID, "%s: %s memory with %s, expected its own", label(&out, a),
-                             shared == 1 ? "shares" : "its strides may share", label(&other, b));
+    extent *spans = malloc((size_t)arguments(p) * sizeof *spans);
+    if (!spans) return slat_fail(SLAT_NO_MEMORY, "no memory to check %d tensors", arguments(p));
+    int32_t n = 0;
+    for (int32_t k = 0; k < arguments(p); k++) {
+        const argument a = nth(p, k);
+        if (a.tensor && slat_span(a.tensor, &spans[n].first, &spans[n].last)) {
+            spans[n].number = k;
+            spans[n++].output = a.flags & SLAT_OUTPUT;
         }
     }
-    return SLAT_OK;
+    qsort(spans, (size_t)n, sizeof *spans, by_first);
+    slat_status status = SLAT_OK;
+    for (int32_t i = 0; i < n && status == SLAT_OK; i++)
+        for (int32_t j = i + 1; j < n && spans[j].first <= spans[i].last && status == SLAT_OK; j++)
+            if (spans[i].output || spans[j].output) status = check_pair(p, spans[i].number, spans[j].number);
+    free(spans);
+    return status;
 }
 
 /* Whether rows step from dimension i to i + 1 evenly in every tensor, so that both are one. */

@@ -6,6 +6,7 @@
  * Without such a part o = 0, lse = -inf and there is no gradient.
  */
 #include <math.h>
+#include <stdbool.h>
 
 #include "merge_rows.h"
 #include "number.h"
@@ -69,13 +70,14 @@ static void backward_part(const slat_problem *p, room *r, int32_t a, double lse,
 {
     double part_lse, shift = 0, weight = 0;
     load(r, &part_lse, &r->views.lse[a], 1);
-    if (part_lse != -INFINITY) {
+    const bool seen = part_lse != -INFINITY; /* else no gradient, whatever do and dlse are */
+    if (seen) {
         weight = exp(part_lse - lse);
         load(r, r->part, &r->views.o[a], p->dv);
         for (int32_t c = 0; c < p->dv; ++c) shift += r->grad[c] * (r->part[c] - r->sum[c]);
     }
-    const double part_grad = weight * (shift + grad_lse);
-    for (int32_t c = 0; c < p->dv; ++c) r->part[c] = weight * r->grad[c];
+    const double part_grad = seen ? weight * (shift + grad_lse) : 0;
+    for (int32_t c = 0; c < p->dv; ++c) r->part[c] = seen ? weight * r->grad[c] : 0;
     store(r, &r->views.grad_o[a], p->dv, r->part);
     store(r, &r->views.grad_lse[a], 1, &part_grad);
 }

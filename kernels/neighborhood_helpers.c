@@ -2,12 +2,15 @@
 #include "walk.h"
 #include <inttypes.h>
 
+#define LONGEST (INT64_MAX / 2) /* a place and a window added stay in range */
+
 static slat_status fill(slat_window *w, int64_t length, int32_t window, int32_t stride, int32_t dilation,
                         int32_t causal)
 {
     stride = stride ? stride : 1;
     dilation = dilation ? dilation : 1;
-    if (length < 1) return slat_fail(SLAT_INVALID, "length: %" PRId64 ", expected at least 1", length);
+    if (length < 1 || length > LONGEST)
+        return slat_fail(SLAT_INVALID, "length: %" PRId64 ", expected 1 to %" PRId64, length, LONGEST);
     if (window < 2) return slat_fail(SLAT_INVALID, "window: %d, expected at least 2", (int)window);
     if (stride < 1 || stride > window)
         return slat_fail(SLAT_INVALID, "stride: %d, expected 1 to window %d", (int)stride, (int)window);

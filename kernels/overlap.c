@@ -65,28 +65,32 @@ static int32_t is_empty(const DLTensor *t)
     return 0;
 }
 
-/* Adds t's terms and returns the offset of its last byte from its first. */
-static int64_t add_tensor(equation *e, const DLTensor *t)
+int32_t slat_span(const DLTensor *t, uintptr_t *first, uintptr_t *last)
 {
     int64_t span = element(t) - 1;
-    if (t->ndim <= RANK) add(e, 1, span);
-    for (int32_t i = 0; i < t->ndim; i++) {
-        const int64_t step = slat_stride(t, i) * element(t);
-        if (t->ndim <= RANK) add(e, step, t->shape[i] - 1);
-        span += step * (t->shape[i] - 1);
-    }
-    return span;
+    if (is_empty(t)) return 0;
+    for (int32_t i = 0; i < t->ndim; i++) span += slat_stride(t, i) * element(t) * (t->shape[i] - 1);
+    *first = (uintptr_t)slat_data(t);
+    *last = *first + (uintptr_t)span;
+    return 1;
+}
+
+static void add_tensor(equation *e, const DLTensor *t)
+{
+    add(e, 1, element(t) - 1);
+    for (int32_t i = 0; i < t->ndim; i++) add(e, slat_stride(t, i) * element(t), t->shape[i] - 1);
 }
 
 int32_t slat_overlap(const DLTensor *a, const DLTensor *b)
 {
-    if (is_empty(a) || is_empty(b)) return 0;
-    equation e = {.count = 0};
-    const int64_t span_a = add_tensor(&e, a), span_b = add_tensor(&e, b);
-    const uintptr_t first_a = (uintptr_t)slat_data(a), first_b = (uintptr_t)slat_data(b);
-    if (first_b > first_a + (uintptr_t)span_a || first_a > first_b + (uintptr_t)span_b) return 0;
+    uintptr_t first_a, last_a, first_b, last_b;
+    if (!slat_span(a, &first_a, &last_a) || !slat_span(b, &first_b, &last_b)) return 0;
+    if (first_b > last_a || first_a > last_b) return 0;
     if (a->ndim > RANK || b->ndim > RANK) return 2;
-    return solve(&e, (int64_t)(first_b - first_a) + span_b);
+    equation e = {.count = 0};
+    add_tensor(&e, a);
+    add_tensor(&e, b);
+    return solve(&e, (int64_t)(last_b - first_a));
 }
 
 int32_t slat_overlaps_itself(const DLTensor *t)

@@ -242,7 +242,7 @@ slat_status slat_softmax_scalar_backward(const slat_problem *p, const slat_run *
             if (r.grad_ks) clear(r.grad_ks, p->tk * p->d);
             if (r.grad_vs) clear(r.grad_vs, p->tk * p->dv);
             for (int32_t h = head * group; h < (head + 1) * group; ++h) backward_head(p, &r, rule, b, h);
-            write_keys(p, &r, b, head);
+            if (r.grad_ks || r.grad_vs) write_keys(p, &r, b, head);
         }
     for (int32_t h = 0; r.grad_sinks && h < p->hq; ++h)
         slat_store(p->grad_sink.data, p->grad_sink.type, h * p->grad_sink.head, r.grad_sinks[h]);

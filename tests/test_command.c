@@ -91,6 +91,11 @@ static const command commands[] = {
     {"run landmark --block 8 %t/plain", 0, "visible pairs"},
     {"run landmark --block 8 --repeat 3 %t/plain", 0, "median of 3"},
     {"run landmark --block 8 %t/plain -o /nowhere/out", 2, "/nowhere/out"},
+    {"run landmark --block 8 %t/plain -o %t/plain", 2, "is a file to read"},
+    {"run landmark --block 8 %t/plain -o /dev/null", 2, "not a regular file"},
+    {"run neighborhood --window 3,3 %t/plain", 2, "--window: 2 numbers, but the grid has 1 dimension"},
+    {"run block_sparse --block 8 --density 2 %t/plain", 2, "--density: 2, expected 0 to 1"},
+    {"run block_sparse --block 7 --local 2 %t/plain", 2, "--block: 7, 7, expected multiples of 8"},
 };
 
 static void command_line(const void *argument)

@@ -6,6 +6,7 @@
 
 #include "harness.h"
 #include "subject.h"
+#include "visible.h"
 
 typedef struct {
     const char *id;
@@ -179,6 +180,43 @@ static void run(const void *argument)
     problem_free(p);
 }
 
+/* No gradient flows into a part whose rows see nothing, whatever do and dlse are there. */
+static void unseen_parts(const void *argument)
+{
+    const slat_exec exec = {.backend = ((const row *)argument)->backend};
+    const problem_parameters x = {
+        .op = OP_MERGE, .pass = PASS_BACKWARD, .type = TENSOR_F32, .b = 1, .tq = {3}, .hq = 2, .d = 8, .dlse = true,
+        .merge = {.parts = 3}};
+    problem *p = subject_new(&x, LAYOUT_PLAIN);
+    tensor_fill(p->t[problem_part(ROLE_PART_LSE, 1)], -(double)INFINITY);
+    subject_outputs(p, PASS_FORWARD, LAYOUT_PLAIN);
+    CHECK(subject_call(p, PASS_FORWARD, &exec, "forward") == SLAT_OK, "%s", slat_error());
+    tensor_fill(p->t[ROLE_DO], (double)NAN);
+    tensor_fill(p->t[ROLE_DLSE], (double)INFINITY);
+    subject_outputs(p, PASS_BACKWARD, LAYOUT_PLAIN);
+    CHECK(subject_call(p, PASS_BACKWARD, &exec, "backward") == SLAT_OK, "%s", slat_error());
+    check_fill(p, (problem_role)problem_part(ROLE_PART_DO, 1), 0);
+    check_fill(p, (problem_role)problem_part(ROLE_PART_DLSE, 1), 0);
+    problem_free(p);
+}
+
+/* The pairs of no batches are none, though a layout then has no batches either and T is long. */
+static void no_pairs(const void *argument)
+{
+    (void)argument;
+    const problem_op ops[] = {OP_BLOCK_SPARSE, OP_NEIGHBORHOOD, OP_SHARDED, OP_LANDMARK, OP_LIGHTNING};
+    for (size_t n = 0; n < sizeof ops / sizeof *ops; n++) {
+        problem_parameters x = {.op = ops[n], .type = TENSOR_F32, .tq = {64}, .hq = 1, .d = 8};
+        x.block_sparse.block_q = 8;
+        x.neighborhood.window[0] = x.sharded.block = x.sharded.local_blocks = x.sharded.stride = x.landmark.block = 2;
+        problem *p = subject_new(&x, LAYOUT_PLAIN);
+        if (ops[n] == OP_BLOCK_SPARSE) p->extents.layout_batches = 0;
+        if (ops[n] != OP_BLOCK_SPARSE) p->extents.tq[0] = p->extents.tk[0] = INT64_C(1) << 50;
+        CHECK(visible_pairs(p) == 0, "%s", problem_op_name(ops[n]));
+        problem_free(p);
+    }
+}
+
 int main(int argc, char **argv)
 {
     enum { COUNT = sizeof problems / sizeof *problems };
@@ -192,5 +230,8 @@ int main(int argc, char **argv)
             harness_add(run, r++, "%s, %s", problems[n].id, names[b]);
         }
     }
+    for (int32_t b = 0; b < backends; b++)
+        harness_add(unseen_parts, &rows[b], "merge, a part that sees nothing, %s", names[b]);
+    harness_add(no_pairs, NULL, "visible pairs, B 0");
     return harness_main("empty", argc, argv);
 }

@@ -174,6 +174,34 @@ static void some_workspace(const void *argument)
     problem_free(p);
 }
 
+/* Memory that is not aligned, and the sentence names who gave it. */
+static void *misaligned(void *context, size_t bytes)
+{
+    (void)bytes;
+    return (char *)context + 16;
+}
+
+/* What one rank leaves to the next is no failure: the sentence of the last failure stays. */
+static void sentences(const void *argument)
+{
+    (void)argument;
+    const problem_parameters x = {
+        .op = OP_LANDMARK, .type = TENSOR_F64, .b = 1, .tq = {20}, .hq = 2, .d = 8, .landmark = {.block = 4}};
+    problem *p = subject_new(&x, LAYOUT_PLAIN);
+    char *space = harness_memory(1 << 10);
+    slat_exec exec = {.allocate = misaligned, .allocator = space + (256 - (uintptr_t)space % 256)};
+    subject_outputs(p, PASS_FORWARD, LAYOUT_PLAIN);
+    CHECK(problem_call(p, PASS_FORWARD, &exec) == SLAT_WORKSPACE && strstr(slat_error(), "exec.allocate"),
+          "misaligned memory: %s", slat_error());
+    int64_t first, count;
+    CHECK(slat_neighborhood_keys(8, 9, 1, 1, 0, 0, &first, &count) == SLAT_INVALID, "a window that is too large");
+    char before[256];
+    snprintf(before, sizeof before, "%s", slat_error());
+    CHECK(problem_call(p, PASS_FORWARD, NULL) == SLAT_OK, "%s", slat_error());
+    CHECK(strcmp(slat_error(), before) == 0, "a call that was SLAT_OK left the sentence \"%s\"", slat_error());
+    problem_free(p);
+}
+
 /* The caller's threads: all tasks, backwards, one by one. */
 static void backwards(void *pool, int32_t n, void (*task)(void *context, int32_t i), void *context)
 {
@@ -346,6 +374,7 @@ int main(int argc, char **argv)
         }
     }
     harness_add(some_workspace, NULL, "there is a kernel with workspace");
+    harness_add(sentences, NULL, "sentences of failures, and of calls that did not fail");
     harness_add(environment, NULL, "SLAT_BACKEND");
     return harness_main("exec", argc, argv);
 }

@@ -118,7 +118,8 @@ static void bad_neighborhoods(const void *argument)
         {8, 3, 1, 1, 0, -1, "-1"},
         {8, -3, 1, 1, 0, 0, "window"},
         {8, 0, 1, 1, 0, 0, "window"},
-        {INT64_MAX, INT32_MAX, 1, INT32_MAX, 0, -1, "-1"},
+        {INT64_MAX / 2, INT32_MAX, 1, INT32_MAX, 0, -1, "-1"},
+        {INT64_MAX, INT32_MAX, INT32_MAX, 1, 1, INT64_MAX - 1, "length"},
     };
     for (size_t n = 0; n < sizeof bad / sizeof *bad; n++) {
         for (int32_t keys = 0; keys < 2; keys++) {

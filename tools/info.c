@@ -222,12 +222,20 @@ static const char *no_cuda(void)
     return c.status == SLAT_OK ? "" : slat_error();
 }
 
+/* The environment's choice of backends, which the tables obey; "" where there is none. */
+static const char *forced(void)
+{
+    const char *list = getenv("SLAT_BACKEND");
+    return list ? list : "";
+}
+
 static void print_all(const machine *m)
 {
     char size[32], name[32];
     printf("slat %s\n%s, %d processors, %s\n", slat_version(), m->model, m->processors,
            report_bytes((double)m->memory, size));
     printf("instruction sets: %s\n", *m->instructions ? m->instructions : "none that kernels use, or unknown");
+    if (*forced()) printf("SLAT_BACKEND forces %s\n", forced());
     print_device((DLDevice){kDLCPU, 0}, "CPU");
     for (int32_t i = 0; i < CUDA_DEVICES && (i == 0 || usable((DLDevice){kDLCUDA, i})); i++) {
         snprintf(name, sizeof name, "CUDA device %d", i);
@@ -241,6 +249,7 @@ static void json_all(const machine *m)
     char name[32];
     cJSON *report = cJSON_CreateObject(), *cpu = cJSON_AddObjectToObject(report, "machine");
     cJSON_AddStringToObject(report, "version", slat_version());
+    if (*forced()) cJSON_AddStringToObject(report, "forced", forced());
     cJSON_AddStringToObject(cpu, "model", m->model);
     cJSON_AddNumberToObject(cpu, "processors", m->processors);
     cJSON_AddNumberToObject(cpu, "memory", (double)m->memory);

@@ -1,13 +1,16 @@
 /* Parameters and index tensors that a picture can be drawn from: what visible() trusts. */
+#include "block_layout.h"
 #include "mask.h"
+#include <math.h>
 
 static bool check_layout(const problem *p, sentence *why)
 {
     const slat_block_sparse *bs = &p->block_sparse;
     const int64_t block_k = bs->block_k ? bs->block_k : bs->block_q;
     if (!p->t[ROLE_INDPTR]) return true;
-    if (bs->block_q < 1 || block_k < 1)
-        return sentence_fail(why, "block: %d, %d, but sizes should be at least 1", bs->block_q, bs->block_k);
+    if (!block_layout_takes(bs->block_q) || !block_layout_takes(block_k))
+        return sentence_fail(why, "block: %d, %d, but sizes should be multiples of 8 from 8 to 256", bs->block_q,
+                             bs->block_k);
     const int64_t count = tensor_count(p->t[ROLE_INDPTR]), entries = p->extents.entries;
     int64_t before = 0;
     for (int64_t n = 0; n < count; n++) {
@@ -43,6 +46,17 @@ static bool check_window(const problem *p, int d, sentence *why)
     return true;
 }
 
+static bool check_slopes(const problem *p, sentence *why)
+{
+    for (int64_t h = 0; h < p->extents.hq; h++) {
+        const double slope = tensor_get(p->t[ROLE_SLOPES], h);
+        if (!(slope >= 0) || isinf(slope))
+            return sentence_fail(why, "slopes: %g of head %lld, but it should be 0 or more, finite", slope,
+                                 (long long)h);
+    }
+    return true;
+}
+
 bool mask_check(const problem *p, sentence *why)
 {
     for (int d = 0; d < p->extents.ndim; d++)
@@ -65,7 +79,7 @@ bool mask_check(const problem *p, sentence *why)
         return p->landmark.block >= 2 ||
                sentence_fail(why, "block: %d, but it should be at least 2", p->landmark.block);
     case OP_LIGHTNING:
-        return true;
+        return check_slopes(p, why);
     default:
         return sentence_fail(why, "%s: has no mask", problem_op_name(p->op));
     }

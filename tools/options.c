@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum {
     BS = 1 << OP_BLOCK_SPARSE,
@@ -114,6 +115,17 @@ static int take(options *o, int n, int argc, char **argv, sentence *why)
     return 2;
 }
 
+/* The file to write is none of those to read: they would be lost. */
+static bool keeps_files(const options *o, sentence *why)
+{
+    struct stat in, out;
+    if (!o->output || stat(o->output, &out)) return true;
+    for (int n = 0; n < o->files; n++)
+        if (!stat(o->file[n], &in) && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+            return sentence_fail(why, "-o: %s is a file to read", o->output);
+    return true;
+}
+
 bool options_parse(options *o, int argc, char **argv, sentence *why)
 {
     memset(o, 0, sizeof *o);
@@ -133,7 +145,7 @@ bool options_parse(options *o, int argc, char **argv, sentence *why)
         if (!taken) return false;
         n += taken;
     }
-    return true;
+    return keeps_files(o, why);
 }
 
 void options_help(void)

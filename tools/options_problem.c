@@ -1,11 +1,12 @@
 /* From options to a problem: extents, the public descriptors, block layouts by rule, shard offsets, slopes. */
+#include "block_layout.h"
 #include "options.h"
 #include "random.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LARGEST = 1 << 30 }; /* of a length or a parameter */
+enum { LARGEST = 1 << 30, HEADS = 65536 }; /* of a length or a parameter; heads that the library takes */
 
 static int32_t whole(const option_list *list, int n, int32_t missing)
 {
@@ -15,19 +16,32 @@ static int32_t whole(const option_list *list, int n, int32_t missing)
 
 /* A block layout under making: rows of one head after the other. */
 typedef struct {
-    const options *o;
     int64_t rows, columns, block_q, block_k, shift; /* shift: Tk - Tq */
+    int64_t first, local;                           /* blocks at the start, and next to the diagonal */
+    double density;
     bool causal;
 } block_rule;
 
-static bool rule_keeps(const block_rule *r, int64_t head, int64_t i, int64_t j)
+/* Columns begin ... end - 1 of one row. */
+typedef struct {
+    int64_t begin, end;
+} column_range;
+
+/* The row's columns next to the diagonal; none for a query block that begins before the first key. */
+static column_range rule_local(const block_rule *r, int64_t i)
 {
     const int64_t first = i * r->block_q + r->shift, last = first + r->block_q - 1;
-    const int64_t local = whole(&r->o->local, 0, 1);
-    if (r->causal && j * r->block_k > last) return false;
-    if (j < whole(&r->o->first, 0, 0)) return true;
-    if (first >= 0 && j > first / r->block_k - local && (last < 0 || j < last / r->block_k + local)) return true;
-    return random_block(1, head, i, j, option_value(&r->o->density, 0, 0));
+    if (first < 0) return (column_range){0, 0};
+    return (column_range){first / r->block_k - r->local + 1, last / r->block_k + r->local};
+}
+
+/* Columns that any query of the row may see. */
+static int64_t rule_columns(const block_rule *r, int64_t i)
+{
+    const int64_t last = (i + 1) * r->block_q - 1 + r->shift;
+    if (!r->causal) return r->columns;
+    if (last < 0) return 0;
+    return last / r->block_k + 1 < r->columns ? last / r->block_k + 1 : r->columns;
 }
 
 /* Writes the layout, or with NULLs only counts it. */
@@ -36,9 +50,15 @@ static int64_t rule_write(const block_rule *r, int64_t heads, tensor *indptr, te
     int64_t entries = 0;
     for (int64_t h = 0; h < heads; h++) {
         for (int64_t i = 0; i < r->rows; i++) {
+            const column_range local = rule_local(r, i);
+            const int64_t columns = rule_columns(r, i);
             if (indptr) tensor_set(indptr, h * (r->rows + 1) + i, (double)entries);
-            for (int64_t j = 0; j < r->columns; j++) {
-                if (!rule_keeps(r, h, i, j)) continue;
+            for (int64_t j = 0; j < columns; j++) {
+                if (r->density == 0 && j >= r->first && j < local.begin) j = local.begin; /* none between */
+                if (r->density == 0 && j >= r->first && j >= local.end) break;
+                if (j >= columns) break;
+                const bool kept = j < r->first || (j >= local.begin && j < local.end);
+                if (!kept && !random_block(1, h, i, j, r->density)) continue;
                 if (indices) tensor_set(indices, entries, (double)j);
                 entries++;
             }
@@ -53,6 +73,20 @@ static bool no_memory(sentence *why)
     return sentence_fail(why, "not enough memory");
 }
 
+/* What a layout is made from, before any of it is. */
+static bool check_rule(const options *o, const problem *p, const block_rule *r, sentence *why)
+{
+    const slat_block_sparse *bs = &p->block_sparse;
+    const double heads = (double)p->extents.hq, blocks = (double)r->rows * (double)r->columns;
+    if (!(r->density >= 0 && r->density <= 1)) return sentence_fail(why, "--density: %g, expected 0 to 1", r->density);
+    if (r->local < 0 || r->first < 0)
+        return sentence_fail(why, "--local, --first: %d, %d, expected 0 or more", (int)r->local, (int)r->first);
+    if (o->density.count && heads * blocks > INT32_MAX)
+        return sentence_fail(why, "--density: %.0f blocks of %d x %d to choose from, expected at most 2^31 - 1",
+                             heads * blocks, bs->block_q, bs->block_k);
+    return true;
+}
+
 static bool apply_block_sparse(const options *o, problem *p, sentence *why)
 {
     slat_block_sparse *bs = &p->block_sparse;
@@ -61,17 +95,23 @@ static bool apply_block_sparse(const options *o, problem *p, sentence *why)
     bs->block_q = whole(&o->block, 0, 64);
     bs->block_k = whole(&o->block, 1, 64);
     if (p->t[ROLE_INDPTR] || !(o->local.count || o->first.count || o->density.count)) return true;
-    if (bs->block_q < 1 || bs->block_k < 1) return sentence_fail(why, "--block: sizes should be at least 1");
-    const block_rule rule = {o,
-                             (e->tq[0] + bs->block_q - 1) / bs->block_q,
-                             (e->tk[0] + bs->block_k - 1) / bs->block_k,
-                             bs->block_q,
-                             bs->block_k,
-                             e->tk[0] - e->tq[0],
-                             bs->causal != 0};
+    if (!block_layout_takes(bs->block_q) || !block_layout_takes(bs->block_k))
+        return sentence_fail(why, "--block: %d, %d, expected multiples of 8 from 8 to 256", bs->block_q, bs->block_k);
+    const block_rule rule = {.rows = (e->tq[0] + bs->block_q - 1) / bs->block_q,
+                             .columns = (e->tk[0] + bs->block_k - 1) / bs->block_k,
+                             .block_q = bs->block_q,
+                             .block_k = bs->block_k,
+                             .shift = e->tk[0] - e->tq[0],
+                             .first = whole(&o->first, 0, 0),
+                             .local = whole(&o->local, 0, 1),
+                             .density = option_value(&o->density, 0, 0),
+                             .causal = bs->causal != 0};
+    if (!check_rule(o, p, &rule, why)) return false;
     e->layout_batches = 1;
     e->layout_heads = o->density.count ? e->hq : 1;
     e->entries = rule_write(&rule, e->layout_heads, NULL, NULL);
+    if (e->entries > INT32_MAX)
+        return sentence_fail(why, "the layout has %lld blocks, expected at most 2^31 - 1", (long long)e->entries);
     if (!problem_allocate(p, ROLE_INDPTR, LAYOUT_PLAIN) || !problem_allocate(p, ROLE_INDICES, LAYOUT_PLAIN))
         return no_memory(why);
     rule_write(&rule, e->layout_heads, p->t[ROLE_INDPTR], p->t[ROLE_INDICES]);
@@ -81,7 +121,13 @@ static bool apply_block_sparse(const options *o, problem *p, sentence *why)
 static bool apply_neighborhood(const options *o, problem *p, sentence *why)
 {
     slat_neighborhood *na = &p->neighborhood;
+    static const char *const names[] = {"--window", "--stride", "--dilation", "--causal", "--q-start"};
+    const option_list *const lists[] = {&o->window, &o->stride, &o->dilation, &o->causal, &o->q_start};
     na->ndim = p->extents.ndim;
+    for (int i = 0; i < 5; i++)
+        if (lists[i]->count > na->ndim)
+            return sentence_fail(why, "%s: %d numbers, but the grid has %d dimension%s", names[i], lists[i]->count,
+                                 na->ndim, na->ndim == 1 ? "" : "s");
     if (!o->window.count) return sentence_fail(why, "--window: neighborhood needs it, a number a dimension");
     for (int d = 0; d < na->ndim; d++) {
         na->window[d] = whole(&o->window, d, 0);
@@ -173,9 +219,9 @@ static bool extents(const options *o, problem_extents *e, sentence *why)
     }
     e->hq = whole(&o->heads, 0, 1);
     e->hk = whole(&o->heads, 1, 1);
-    if (e->hk < 1 || e->hq < 1 || e->hq % e->hk)
-        return sentence_fail(why, "--heads: %lld,%lld, but the first should be a multiple of the second",
-                             (long long)e->hq, (long long)e->hk);
+    if (e->hk < 1 || e->hq < 1 || e->hq > HEADS || e->hq % e->hk)
+        return sentence_fail(why, "--heads: %lld,%lld, but the first should be a multiple of the second, at most %d",
+                             (long long)e->hq, (long long)e->hk, HEADS);
     return true;
 }
 

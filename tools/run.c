@@ -188,6 +188,7 @@ int slat_run_main(int argc, char **argv)
     if (repeat < 1 || repeat > 1000000) return wrong("--repeat: should be 1 to 1000000");
     if (o.tokens.count || o.heads.count) return wrong("--tokens, --heads: the file's tensors have the shapes");
     if (o.files != 1) return wrong("give one input file (slat run --help)");
+    if (o.output && !safetensors_writable(o.output, &why)) return wrong(why.text);
     const char *reason = NULL;
     const memory *m = o.backend && !strncmp(o.backend, "cuda", 4) ? memory_cuda(&reason) : memory_host();
     if (!m) return wrong(reason);

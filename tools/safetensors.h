@@ -41,6 +41,9 @@ void safetensors_names(const safetensors *, char *text, size_t size);
 /* Reads one tensor, compact, into host memory. */
 tensor *safetensors_read(const safetensors *, const safetensors_entry *, sentence *why);
 
+/* Whether safetensors_write() could write there: a new or a regular file, in a folder that takes it. For those who ask
+ * before hours of work. */
+bool safetensors_writable(const char *path, sentence *why);
 /* Writes tensors (of any layout and memory) compactly under these names, largest element first, and metadata. The file
  * appears whole or not at all: it is written beside `path` and renamed. */
 bool safetensors_write(const char *path, int count, const char *const *names, const tensor *const *tensors,

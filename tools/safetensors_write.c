@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "safetensors.h"
 
@@ -73,6 +75,18 @@ static bool write_all(FILE *out, const char *header, int count, const tensor *co
     return ok;
 }
 
+bool safetensors_writable(const char *path, sentence *why)
+{
+    struct stat about;
+    if (!stat(path, &about) && !S_ISREG(about.st_mode)) return sentence_fail(why, "%s: not a regular file", path);
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    if (!folder) return sentence_fail(why, "%s: out of memory", path);
+    const bool fine = access(folder, W_OK | X_OK) == 0;
+    free(folder);
+    return fine || sentence_fail(why, "%s: cannot be written: %s", path, strerror(errno));
+}
+
 bool safetensors_write(const char *path, int count, const char *const *names, const tensor *const *tensors,
                        int metadata_count, const safetensors_metadata *metadata, sentence *why)
 {
@@ -81,6 +95,7 @@ bool safetensors_write(const char *path, int count, const char *const *names, co
     FILE *out = NULL;
     bool ok = header && beside;
     if (!ok) sentence_fail(why, "%s: out of memory", path);
+    ok = ok && safetensors_writable(path, why);
     if (ok) {
         sprintf(beside, "%s.part", path);
         out = fopen(beside, "wb");

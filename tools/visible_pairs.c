@@ -134,6 +134,7 @@ static int64_t pairs_by_row(const problem *p)
 int64_t visible_pairs(const problem *p)
 {
     const problem_extents *e = &p->extents;
+    if (p->op != OP_MERGE && e->b == 0) return 0; /* a layout of no batches has no share of them either */
     switch (p->op) {
     case OP_BLOCK_SPARSE:
         return block_sparse_pairs(p);
