@@ -4,7 +4,8 @@
 /* slat_cut.cut */
 enum { UNIT, IN_BLOCK, HEADS, HEAD_TILES, STEP };
 
-/* A tile stays inside one query block, so that one list of key blocks serves it. Heads that share a list share tiles. */
+/* A tile stays inside one query block, so that one list of key blocks serves it. Heads that share a list share tiles.
+ */
 static void cut(slat_cut *c)
 {
     const slat_problem *p = c->p;
@@ -38,7 +39,8 @@ static void tile(const slat_cut *c, int64_t index, slat_tile *tile)
         end = slat_min(end, (row + 1) * l->block_q);
         tile->row = slat_layout_row(l, l->rows, tile->b, head, p->hq, row);
     }
-    fill_strips(p, tile, head, (int32_t)slat_min(c->cut[HEADS], group - some), first, slat_max(slat_min(end - first, unit), 0));
+    fill_strips(p, tile, head, (int32_t)slat_min(c->cut[HEADS], group - some), first,
+                slat_max(slat_min(end - first, unit), 0));
 }
 
 /* Transposes 64 x 64 bits. */
@@ -54,7 +56,8 @@ static void transpose_bits(uint64_t x[64])
 }
 
 /* bits[r]: the lanes that a bitmap shows key `skip` + r of its block to. */
-static void bitmap_lanes(const slat_layout *l, int64_t bitmap, int64_t query, int64_t skip, int64_t lanes, uint64_t bits[64])
+static void bitmap_lanes(const slat_layout *l, int64_t bitmap, int64_t query, int64_t skip, int64_t lanes,
+                         uint64_t bits[64])
 {
     const int64_t bytes = l->block_k / 8, some = slat_min(bytes - skip / 8, 8);
     memset(bits, 0, 64 * sizeof *bits);
@@ -64,8 +67,8 @@ static void bitmap_lanes(const slat_layout *l, int64_t bitmap, int64_t query, in
 }
 
 /* Appends those of keys first ... first + count - 1 of a block that the tile sees; `first` is key `skip` of it. */
-static void add_seen(const slat_cut *c, const slat_tile *tile, slat_step *step, int64_t bitmap, int64_t first, int64_t skip,
-                     int64_t count)
+static void add_seen(const slat_cut *c, const slat_tile *tile, slat_step *step, int64_t bitmap, int64_t first,
+                     int64_t skip, int64_t count)
 {
     uint64_t bits[64];
     if (bitmap < 0) {
@@ -74,7 +77,8 @@ static void add_seen(const slat_cut *c, const slat_tile *tile, slat_step *step, 
         return;
     }
     bitmap_lanes(&c->p->layout, bitmap, tile->in_block, skip, tile->strip[0].rows, bits);
-    for (int64_t i = 0; c->p->layout.causal && i < count; i++) bits[i] &= lanes_from(first + i - tile->strip[0].position);
+    for (int64_t i = 0; c->p->layout.causal && i < count; i++)
+        bits[i] &= lanes_from(first + i - tile->strip[0].position);
     for (int64_t i = 0; i < count; i++)
         if (bits[i]) {
             step->bits[step->rows] = bits[i];
@@ -88,7 +92,8 @@ static int step(const slat_cut *c, const slat_tile *tile, slat_step *s)
 {
     const slat_problem *p = c->p;
     const slat_layout *l = &p->layout;
-    const int64_t block = l->indptr ? l->block_k : slat_max(p->tk, 1), end = l->causal ? slat_min(tile->last + 1, p->tk) : p->tk;
+    const int64_t block = l->indptr ? l->block_k : slat_max(p->tk, 1),
+                  end = l->causal ? slat_min(tile->last + 1, p->tk) : p->tk;
     const int32_t begins = l->indptr ? l->indptr[tile->row] : 0, ends = l->indptr ? l->indptr[tile->row + 1] : 1;
     s->pieces = s->rows = 0;
     s->whole = 1;
@@ -109,7 +114,8 @@ static int step(const slat_cut *c, const slat_tile *tile, slat_step *s)
     return s->rows > 0;
 }
 
-static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *strip, const slat_step *s, slat_sight *sight)
+static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *strip, const slat_step *s,
+                 slat_sight *sight)
 {
     (void)tile;
     if (s->whole) {

@@ -23,7 +23,10 @@ static uint64_t saved(void)
     return (uint64_t)high << 32 | low;
 }
 
-static int has(uint32_t word, uint32_t bits) { return (word & bits) == bits; }
+static int has(uint32_t word, uint32_t bits)
+{
+    return (word & bits) == bits;
+}
 
 static int has_avx2(void)
 {
@@ -36,9 +39,15 @@ static int has_avx512(void)
            has(ask(7, 0).b, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL);
 }
 
-int32_t slat_avx2_rank(DLDevice device) { return device.device_type == kDLCPU && has_avx2() ? 10 : 0; }
+int32_t slat_avx2_rank(DLDevice device)
+{
+    return device.device_type == kDLCPU && has_avx2() ? 10 : 0;
+}
 
-int32_t slat_avx512_rank(DLDevice device) { return device.device_type == kDLCPU && has_avx512() ? 20 : 0; }
+int32_t slat_avx512_rank(DLDevice device)
+{
+    return device.device_type == kDLCPU && has_avx512() ? 20 : 0;
+}
 
 int slat_has_avx512_bf16(void)
 {

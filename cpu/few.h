@@ -1,5 +1,5 @@
-/* Scores of few queries (decode): lanes are channels, so that a key's row is read once, in whole vectors, and no lane is
- * idle. The sums are stored as everywhere else: a row a key, a lane a query. */
+/* Scores of few queries (decode): lanes are channels, so that a key's row is read once, in whole vectors, and no lane
+ * is idle. The sums are stored as everywhere else: a row a key, a lane a query. */
 #ifndef SLAT_CPU_FEW_H
 #define SLAT_CPU_FEW_H
 #include "gemm.h"
@@ -36,19 +36,24 @@ INLINE void few_scores(const int rows, float *scores, int64_t wide, gemm_rows ke
 }
 
 /* All scores of `rows` keys [row, ld] and `lanes` queries [lane, ld]; rows of queries up to a multiple of 4 are 0. */
-static inline void few_products(float *scores, int64_t wide, gemm_rows keys, int64_t rows, const float *queries, int64_t ld,
-                                int64_t lanes, float sign, gemm_fetch *fetch)
+static inline void few_products(float *scores, int64_t wide, gemm_rows keys, int64_t rows, const float *queries,
+                                int64_t ld, int64_t lanes, float sign, gemm_fetch *fetch)
 {
-    const int64_t used = (lanes + 3) / 4 * 4, most = VL == 16 ? 4 : 2; /* so many rows' accumulators fit the registers */
+    const int64_t used = (lanes + 3) / 4 * 4,
+                  most = VL == 16 ? 4 : 2; /* so many rows' accumulators fit the registers */
     for (int64_t r = 0, step; r < rows; r += step) {
         const gemm_rows some = {keys.at + r * keys.row, keys.row};
         float *to = scores + r * wide;
         step = slat_min(rows - r, most);
         for (int64_t l = 0; l < used; l += 4)
-            if (step == 4) few_scores(4, to + l, wide, some, queries + l * ld, ld, sign);
-            else if (step == 3) few_scores(3, to + l, wide, some, queries + l * ld, ld, sign);
-            else if (step == 2) few_scores(2, to + l, wide, some, queries + l * ld, ld, sign);
-            else few_scores(1, to + l, wide, some, queries + l * ld, ld, sign);
+            if (step == 4)
+                few_scores(4, to + l, wide, some, queries + l * ld, ld, sign);
+            else if (step == 3)
+                few_scores(3, to + l, wide, some, queries + l * ld, ld, sign);
+            else if (step == 2)
+                few_scores(2, to + l, wide, some, queries + l * ld, ld, sign);
+            else
+                few_scores(1, to + l, wide, some, queries + l * ld, ld, sign);
         for (int64_t i = 0; i < step; i++) memset(to + i * wide + used, 0, (size_t)(wide - used) * sizeof *to);
         gemm_fetch_some(fetch);
     }

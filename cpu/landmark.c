@@ -22,8 +22,8 @@ static void tile(const slat_cut *c, int64_t index, slat_tile *tile)
     const slat_problem *p = c->p;
     const int64_t group = p->hq / p->hk, some = index % c->cut[HEAD_TILES] * c->cut[HEADS];
     const int64_t first = index / c->cut[HEAD_TILES] * LANES;
-    fill_strips(p, tile, (int32_t)(tile->key_head * group + some), (int32_t)slat_min(c->cut[HEADS], group - some), first,
-                slat_min(p->tq - first, LANES));
+    fill_strips(p, tile, (int32_t)(tile->key_head * group + some), (int32_t)slat_min(c->cut[HEADS], group - some),
+                first, slat_min(p->tq - first, LANES));
 }
 
 /* Whole blocks before the last query's own. */
@@ -68,7 +68,8 @@ static int step(const slat_cut *c, const slat_tile *tile, slat_step *s)
     return bucket_step(c, tile, s) || own_step(c, tile, s);
 }
 
-static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *strip, const slat_step *s, slat_sight *sight)
+static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *strip, const slat_step *s,
+                 slat_sight *sight)
 {
     const int64_t block = c->p->landmark_block;
     uint64_t own[STEP_ROWS];
@@ -77,7 +78,8 @@ static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *str
         see_all(s, sight);
         sight->whole = s->whole;
         for (int64_t r = 0; !s->whole && r < s->rows; r++) /* the lanes behind the row's block */
-            sight->bits[r] = every_head(strip, lanes_from((s->piece[0].first.z / block + r / block + 1) * block - strip->position));
+            sight->bits[r] =
+                every_head(strip, lanes_from((s->piece[0].first.z / block + r / block + 1) * block - strip->position));
         return 1;
     }
     for (int32_t i = 0, r = 0; i < s->pieces; i++)

@@ -11,8 +11,14 @@
 enum { STRIP_X, STRIP_Y, STRIP_Z, TILE_X, TILE_Y, TILE_Z, HEADS, LINE };
 
 /* Queries of the largest dilation group, and its keys. */
-static int64_t queries_of(const slat_window *w) { return ceil_div(w->q_length, w->dilation); }
-static int64_t keys_of(const slat_window *w) { return ceil_div(w->length, w->dilation); }
+static int64_t queries_of(const slat_window *w)
+{
+    return ceil_div(w->q_length, w->dilation);
+}
+static int64_t keys_of(const slat_window *w)
+{
+    return ceil_div(w->length, w->dilation);
+}
 
 /* Keys that `queries` neighbours see together, at most. */
 static int64_t span(const slat_window *w, int64_t queries)
@@ -65,17 +71,19 @@ static void cut(slat_cut *c)
         if (i < 2) keys *= span(&p->window[i], box[i]);
     }
     const int64_t length = span(&p->window[2], box[2]);
-    c->rows = wide ? STEP_ROWS : ROWS;
-    c->cut[LINE] = ceil_div(length, ceil_div(length, wide ? STEP_ROWS : ROWS / 2));
+    c->rows = wide ? STEP_ROWS : 2 * STEP_ROWS;
+    c->cut[LINE] = ceil_div(length, ceil_div(length, STEP_ROWS));
     c->steps = keys * ceil_div(length, c->cut[LINE]);
     c->keys = keys * length;
 }
 
 /* Where the tile's box begins in dimension i, inside its dilation group, and its extent; keys of its queries. */
-static int64_t fill_dimension(const slat_window *w, slat_tile *tile, int i, int64_t group, int64_t index, int64_t extent)
+static int64_t fill_dimension(const slat_window *w, slat_tile *tile, int i, int64_t group, int64_t index,
+                              int64_t extent)
 {
     const int64_t first = slat_max(ceil_div(slat_max(w->q_start - group, 0), w->dilation), 0) + index * extent;
-    const int64_t last = (w->q_start + w->q_length - 1 - group) / w->dilation; /* group: less than q_start + q_length, else */
+    const int64_t last =
+        (w->q_start + w->q_length - 1 - group) / w->dilation; /* group: less than q_start + q_length, else */
     const int64_t count = w->q_start + w->q_length - 1 < group ? 0 : slat_min(last - first + 1, extent);
     tile->group[i] = group;
     for (int64_t k = 0; k < count; k++) {
@@ -91,7 +99,8 @@ static int64_t fill_dimension(const slat_window *w, slat_tile *tile, int i, int6
 }
 
 /* The part of the tile's box at `offset`, for `heads` heads from `head`. */
-static void add_strip(const slat_cut *c, slat_tile *tile, int32_t head, int64_t heads, const int64_t offset[3], const int64_t count[3])
+static void add_strip(const slat_cut *c, slat_tile *tile, int32_t head, int64_t heads, const int64_t offset[3],
+                      const int64_t count[3])
 {
     const slat_window *w = c->p->window;
     slat_strip *strip = tile->strip + tile->strips++;
@@ -127,12 +136,14 @@ static void tile(const slat_cut *c, int64_t index, slat_tile *tile)
     }
     tile->strips = 0;
     const int64_t heads = slat_min(c->cut[HEADS], group - some), rows = count[0] * count[1] * count[2];
-    const int64_t together = rows ? slat_min(heads_of_strip(rows), heads) : 1; /* the whole box is one strip, if heads > 1 */
+    const int64_t together =
+        rows ? slat_min(heads_of_strip(rows), heads) : 1; /* the whole box is one strip, if heads > 1 */
     for (int64_t h = 0; h < heads; h += together)
         for (at[0] = 0; at[0] < count[0]; at[0] += strip[0])
             for (at[1] = 0; at[1] < count[1]; at[1] += strip[1])
                 for (at[2] = 0; at[2] < count[2]; at[2] += strip[2])
-                    add_strip(c, tile, (int32_t)(tile->key_head * group + some + h), slat_min(together, heads - h), at, count);
+                    add_strip(c, tile, (int32_t)(tile->key_head * group + some + h), slat_min(together, heads - h), at,
+                              count);
 }
 
 /* cursor: x, y and z, counted from the first of the tile's keys. A step stays in one plane of x. */
@@ -155,7 +166,8 @@ static int step(const slat_cut *c, const slat_tile *tile, slat_step *s)
     for (int64_t y = 0; y < lines; y++)
         s->piece[y] = (slat_piece){slat_at(tile->group[0] + s->from[0] * w[0].dilation,
                                            tile->group[1] + (s->from[1] + y) * w[1].dilation,
-                                           tile->group[2] + s->from[2] * w[2].dilation), (int32_t)length};
+                                           tile->group[2] + s->from[2] * w[2].dilation),
+                                   (int32_t)length};
     s->cursor[2] += length;
     if (s->cursor[2] < size[2]) return 1;
     s->cursor[2] = 0;
@@ -166,8 +178,10 @@ static int step(const slat_cut *c, const slat_tile *tile, slat_step *s)
     return 1;
 }
 
-/* The part of from ... from + count - 1 that any of a strip's queries sees in dimension i; *all: every one sees all of it. */
-static int64_t seen(const slat_tile *tile, const slat_strip *strip, int i, int64_t from, int64_t count, int32_t *first, int *all)
+/* The part of from ... from + count - 1 that any of a strip's queries sees in dimension i; *all: every one sees all of
+ * it. */
+static int64_t seen(const slat_tile *tile, const slat_strip *strip, int i, int64_t from, int64_t count, int32_t *first,
+                    int *all)
 {
     const int64_t a = strip->offset[i], z = a + strip->extent[i] - 1;
     const int64_t begin = slat_max(tile->begin[i][a], from), end = slat_min(tile->end[i][z], from + count);
@@ -177,7 +191,8 @@ static int64_t seen(const slat_tile *tile, const slat_strip *strip, int i, int64
 }
 
 /* bits[k]: the lanes that see key from + k in dimension i. Every query's interval is toggled at its two ends. */
-static void dimension_lanes(const slat_tile *tile, const slat_strip *strip, int i, int64_t from, int64_t count, uint64_t *bits)
+static void dimension_lanes(const slat_tile *tile, const slat_strip *strip, int i, int64_t from, int64_t count,
+                            uint64_t *bits)
 {
     const int32_t inner = i == 2 ? 1 : i == 1 ? strip->extent[2] : strip->extent[1] * strip->extent[2];
     uint64_t lanes[LANES] = {0};
@@ -193,7 +208,8 @@ static void dimension_lanes(const slat_tile *tile, const slat_strip *strip, int 
     for (int64_t k = 1; k < count; k++) bits[k] ^= bits[k - 1];
 }
 
-static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *strip, const slat_step *s, slat_sight *sight)
+static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *strip, const slat_step *s,
+                 slat_sight *sight)
 {
     int all = 1;
     int32_t zero;

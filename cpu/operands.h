@@ -13,7 +13,10 @@
 #ifdef SLAT_PAIRS
 #define PAIRS_ONLY(...) __VA_ARGS__
 
-static inline int64_t operand_terms(int64_t elements) { return (elements + 1) / 2; }
+static inline int64_t operand_terms(int64_t elements)
+{
+    return (elements + 1) / 2;
+}
 
 /* A row's words. The last one's upper half is 0 where the number of columns is odd. */
 INLINE void pack_words(float *to, const void *row, int64_t columns)
@@ -27,7 +30,9 @@ INLINE void pack_pair_of_rows(float *to, const void *even, const void *odd, int6
 {
     for (int64_t c = 0; c < columns; c += VL) {
         const int n = (int)slat_min(VL, columns - c);
-        vec_store(to + c, vec_pair_halves((const uint16_t *)even + c, even ? n : 0, (const uint16_t *)odd + c, odd ? n : 0));
+        const uint16_t *first = even ? (const uint16_t *)even + c : NULL,
+                       *second = odd ? (const uint16_t *)odd + c : NULL;
+        vec_store(to + c, vec_pair_halves(first, first ? n : 0, second, second ? n : 0));
     }
 }
 
@@ -43,7 +48,8 @@ static inline void query_lanes(float *to, const slat_view *view, int64_t b, cons
         for (int64_t c = 0; c < words; c += VL) {
             const int n = (int)slat_min(VL, words - c);
             vec x[VL];
-            for (int i = 0; i < VL; i++) x[i] = row[i] ? vec_load_words(row[i], c, (int)slat_min(2 * VL, columns - 2 * c)) : vec_zero();
+            for (int i = 0; i < VL; i++)
+                x[i] = row[i] ? vec_load_words(row[i], c, (int)slat_min(2 * VL, columns - 2 * c)) : vec_zero();
             vec_transpose(x);
             for (int i = 0; i < n; i++) vec_store(to + (c + i) * strip->wide + l, x[i]);
         }
@@ -51,8 +57,8 @@ static inline void query_lanes(float *to, const slat_view *view, int64_t b, cons
 }
 
 /* Queries as rows: terms run over lanes. */
-static inline void query_rows(float *to, int64_t ld, const slat_view *view, int64_t b, const slat_strip *strip, uint64_t live,
-                              int64_t columns)
+static inline void query_rows(float *to, int64_t ld, const slat_view *view, int64_t b, const slat_strip *strip,
+                              uint64_t live, int64_t columns)
 {
     for (int32_t l = 0; l < strip->wide; l += VL) {
         const void *row[VL];
@@ -62,8 +68,8 @@ static inline void query_rows(float *to, int64_t ld, const slat_view *view, int6
 }
 
 /* A step's keys as scalars, a row a key. */
-static inline gemm_scalars key_scalars(float *buffer, const slat_view *view, int64_t b, int64_t head, const slat_step *step,
-                                       int64_t columns)
+static inline gemm_scalars key_scalars(float *buffer, const slat_view *view, int64_t b, int64_t head,
+                                       const slat_step *step, int64_t columns)
 {
     const int64_t stride = view->token[2] * step->dz, ld = round_up(operand_terms(columns), VL);
     const char *row = row_at(view, b, step->piece[0].first, head);
@@ -91,8 +97,10 @@ static inline gemm_rows key_rows(float *buffer, const slat_view *view, int64_t b
         const uint16_t *row = row_at(view, b, step->piece[i].first, head);
         for (int32_t j = 0; j < step->piece[i].count; j++, r++, row += stride) {
             const void *now = silent && r % step->line == step->line - 1 ? NULL : row;
-            if (r % 2 == 0) even = now;
-            else pack_pair_of_rows(to, even, now, columns), to += ld;
+            if (r % 2 == 0)
+                even = now;
+            else
+                pack_pair_of_rows(to, even, now, columns), to += ld;
         }
     }
     if (r % 2) pack_pair_of_rows(to, even, NULL, columns);
@@ -110,7 +118,9 @@ static inline void set_weights(slat_weights *to, const float *p, int64_t wide, c
         const float *row = p + r * wide;
         const int last = r + 1 == group->row + group->rows;
         for (int64_t l = group->lane; l < group->lane + group->lanes; l += VL) {
-            if (r % 2 == 0) vec_store(to->by_key + r / 2 * wide + l, vec_pair(vec_load(row + l), last ? vec_zero() : vec_load(row + wide + l)));
+            if (r % 2 == 0)
+                vec_store(to->by_key + r / 2 * wide + l,
+                          vec_pair(vec_load(row + l), last ? vec_zero() : vec_load(row + wide + l)));
             if (to->by_lane) vec_store_bf16((uint16_t *)(to->by_lane + r * (wide / 2)) + l, vec_load(row + l));
         }
     }
@@ -127,12 +137,18 @@ static inline gemm_scalars weights_by_lane(const slat_weights *w, int64_t wide, 
 }
 
 /* Rows of a landmark block that are summed over: all of them, for a landmark's weight and value are 0. */
-static inline int64_t value_rows(const slat_step *step) { return step->line; }
+static inline int64_t value_rows(const slat_step *step)
+{
+    return step->line;
+}
 
 #else
 #define PAIRS_ONLY(...)
 
-static inline int64_t operand_terms(int64_t elements) { return elements; }
+static inline int64_t operand_terms(int64_t elements)
+{
+    return elements;
+}
 
 /* Queries as lanes: column c of lane l, times `sign`, is to[c * wide + l]. */
 static inline void query_lanes(float *to, const slat_view *view, int64_t b, const slat_strip *strip, uint64_t live,
@@ -153,15 +169,15 @@ static inline void query_lanes(float *to, const slat_view *view, int64_t b, cons
 }
 
 /* Queries as rows: terms run over lanes. */
-static inline void query_rows(float *to, int64_t ld, const slat_view *view, int64_t b, const slat_strip *strip, uint64_t live,
-                              int64_t columns)
+static inline void query_rows(float *to, int64_t ld, const slat_view *view, int64_t b, const slat_strip *strip,
+                              uint64_t live, int64_t columns)
 {
     pack_queries(to, ld, view, b, strip, live, columns);
 }
 
 /* A step's keys as scalars, a row a key: in place where they are f32 rows at one distance, else packed. */
-static inline gemm_scalars key_scalars(float *buffer, const slat_view *view, int64_t b, int64_t head, const slat_step *step,
-                                       int64_t columns)
+static inline gemm_scalars key_scalars(float *buffer, const slat_view *view, int64_t b, int64_t head,
+                                       const slat_step *step, int64_t columns)
 {
     if (view->type == SLAT_F32 && step->pieces == 1)
         return (gemm_scalars){row_at(view, b, step->piece[0].first, head), view->token[2] * step->dz, 1};
@@ -177,7 +193,8 @@ static inline gemm_rows key_rows(float *buffer, const slat_view *view, int64_t b
 {
     const int64_t row = view->token[2] * step->dz;
     (void)values;
-    if (view->type == SLAT_F32 && step->pieces == 1 && columns % VL == 0 && row >= columns && (once || !aliases(row * 4)))
+    if (view->type == SLAT_F32 && step->pieces == 1 && columns % VL == 0 && row >= columns &&
+        (once || !aliases(row * 4)))
         return (gemm_rows){row_at(view, b, step->piece[0].first, head), row};
     const int64_t ld = round_up(columns, VL);
     pack_keys(buffer, ld, view, b, head, step, columns);
@@ -206,6 +223,9 @@ static inline gemm_scalars weights_by_lane(const slat_weights *w, int64_t wide, 
 }
 
 /* Rows of a landmark block that are summed over: the landmark, the last of them, has no value. */
-static inline int64_t value_rows(const slat_step *step) { return step->line - 1; }
+static inline int64_t value_rows(const slat_step *step)
+{
+    return step->line - 1;
+}
 #endif
 #endif

@@ -4,9 +4,15 @@
 #include "gemm.h"
 #include "softmax.h"
 
-static inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+static inline int64_t round_up(int64_t n, int64_t to)
+{
+    return (n + to - 1) / to * to;
+}
 
-static inline size_t element_size(slat_type type) { return type == SLAT_F32 ? 4 : 2; }
+static inline size_t element_size(slat_type type)
+{
+    return type == SLAT_F32 ? 4 : 2;
+}
 
 static inline const void *row_at(const slat_view *view, int64_t b, slat_point at, int64_t head)
 {
@@ -33,13 +39,14 @@ INLINE void pack_row(float *to, const void *row, slat_type type, int64_t columns
 }
 
 /* Row r of a step's keys begins at to[r * ld]; ld is `columns` rounded up to whole vectors. */
-static inline void pack_keys(float *to, int64_t ld, const slat_view *view, int64_t b, int64_t head, const slat_step *step,
-                             int64_t columns)
+static inline void pack_keys(float *to, int64_t ld, const slat_view *view, int64_t b, int64_t head,
+                             const slat_step *step, int64_t columns)
 {
     const int64_t stride = view->token[2] * step->dz * (int64_t)element_size(view->type);
     for (int32_t i = 0; i < step->pieces; i++) {
         const char *row = row_at(view, b, step->piece[i].first, head);
-        for (int32_t r = 0; r < step->piece[i].count; r++, row += stride, to += ld) pack_row(to, row, view->type, columns);
+        for (int32_t r = 0; r < step->piece[i].count; r++, row += stride, to += ld)
+            pack_row(to, row, view->type, columns);
     }
 }
 
@@ -48,13 +55,16 @@ static inline void pack_queries(float *to, int64_t ld, const slat_view *view, in
                                 uint64_t live, int64_t columns)
 {
     for (int32_t l = 0; l < strip->wide; l++, to += ld) {
-        if (l < strip->lanes && live >> l & 1) pack_row(to, row_at(view, b, strip->at[l], slat_lane_head(strip, l)), view->type, columns);
-        else memset(to, 0, (size_t)ld * sizeof *to);
+        if (l < strip->lanes && live >> l & 1)
+            pack_row(to, row_at(view, b, strip->at[l], slat_lane_head(strip, l)), view->type, columns);
+        else
+            memset(to, 0, (size_t)ld * sizeof *to);
     }
 }
 
 /* The rows of lanes lane ... lane + VL - 1; NULL: past the last, or without a bit in `live`. */
-static inline void lane_rows(const void *row[VL], const slat_view *view, int64_t b, const slat_strip *strip, uint64_t live, int32_t lane)
+static inline void lane_rows(const void *row[VL], const slat_view *view, int64_t b, const slat_strip *strip,
+                             uint64_t live, int32_t lane)
 {
     for (int32_t i = 0; i < VL; i++) {
         const int32_t l = lane + i;
@@ -71,5 +81,8 @@ INLINE void unpack_row(void *row, slat_type type, const float *from, float facto
 }
 
 /* Rows 4096 bytes apart, or nearly, fall into the same few sets of a first-level cache. */
-static inline int aliases(int64_t row_bytes) { return (row_bytes & 4095) == 0 || (row_bytes & 2047) == 0; }
+static inline int aliases(int64_t row_bytes)
+{
+    return (row_bytes & 4095) == 0 || (row_bytes & 2047) == 0;
+}
 #endif

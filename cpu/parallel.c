@@ -2,7 +2,10 @@
 #include "parallel.h"
 #include <omp.h>
 
-int32_t slat_threads(void) { return omp_in_parallel() ? 1 : omp_get_max_threads(); }
+int32_t slat_threads(void)
+{
+    return omp_in_parallel() ? 1 : omp_get_max_threads();
+}
 
 void slat_parallel(const slat_run *run, int32_t workers, void (*task)(void *ctx, int32_t worker), void *ctx)
 {

@@ -3,19 +3,27 @@
 #define SLAT_CPU_SEQUENCE_H
 #include "softmax.h"
 
-#define STEP_ROWS 64 /* keys of a sequence's step, at most */
+static inline int64_t ceil_div(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
 
-static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-static inline int32_t strip_width(int64_t lanes) { return (int32_t)(ceil_div(lanes, LANE_GROUP) * LANE_GROUP); }
+static inline int32_t strip_width(int64_t lanes)
+{
+    return (int32_t)(ceil_div(lanes, LANE_GROUP) * LANE_GROUP);
+}
 
 /* Few rows of many heads go into one strip. */
-static inline int64_t heads_of_strip(int64_t rows) { return rows > LANE_GROUP / 2 ? 1 : LANES / slat_max(rows, 1); }
+static inline int64_t heads_of_strip(int64_t rows)
+{
+    return rows > LANE_GROUP / 2 ? 1 : LANES / slat_max(rows, 1);
+}
 
 /* Query heads of one group that a tile takes together, so that they share its keys; and its lanes. */
 static inline int32_t heads_of_tile(const slat_problem *p, int64_t rows)
 {
-    const int64_t fit = heads_of_strip(rows) > 1 ? heads_of_strip(rows) : slat_min(TILE_LANES / strip_width(rows), STRIPS);
+    const int64_t fit =
+        heads_of_strip(rows) > 1 ? heads_of_strip(rows) : slat_min(TILE_LANES / strip_width(rows), STRIPS);
     return (int32_t)slat_max(slat_min(p->hq / p->hk, fit), 1);
 }
 
@@ -25,7 +33,8 @@ static inline int32_t lanes_of_tile(int64_t rows, int64_t heads)
 }
 
 /* Queries first ... first + rows - 1 of `heads` heads from `head`. */
-static inline void fill_strips(const slat_problem *p, slat_tile *tile, int32_t head, int32_t heads, int64_t first, int64_t rows)
+static inline void fill_strips(const slat_problem *p, slat_tile *tile, int32_t head, int32_t heads, int64_t first,
+                               int64_t rows)
 {
     const int64_t together = slat_min(heads_of_strip(rows), heads);
     tile->strips = 0;
@@ -42,8 +51,14 @@ static inline void fill_strips(const slat_problem *p, slat_tile *tile, int32_t h
 }
 
 /* Bits of lanes from `lane` on; of those before it. */
-static inline uint64_t lanes_from(int64_t lane) { return lane <= 0 ? ~0ull : lane >= 64 ? 0 : ~0ull << lane; }
-static inline uint64_t lanes_before(int64_t lane) { return ~lanes_from(lane); }
+static inline uint64_t lanes_from(int64_t lane)
+{
+    return lane <= 0 ? ~0ull : lane >= 64 ? 0 : ~0ull << lane;
+}
+static inline uint64_t lanes_before(int64_t lane)
+{
+    return ~lanes_from(lane);
+}
 
 /* Bits of one head's rows for each of a strip's heads. */
 static inline uint64_t every_head(const slat_strip *strip, uint64_t bits)
@@ -87,8 +102,10 @@ static inline int see_causal(const slat_strip *strip, const slat_step *step, con
 static inline void add_piece(slat_step *step, int64_t first, int64_t count)
 {
     slat_piece *last = step->piece + step->pieces - 1;
-    if (step->pieces && last->first.z + last->count == first) last->count += (int32_t)count;
-    else step->piece[step->pieces++] = (slat_piece){slat_at(0, 0, first), (int32_t)count};
+    if (step->pieces && last->first.z + last->count == first)
+        last->count += (int32_t)count;
+    else
+        step->piece[step->pieces++] = (slat_piece){slat_at(0, 0, first), (int32_t)count};
     step->rows += (int32_t)count;
 }
 #endif

@@ -21,8 +21,8 @@ static void tile(const slat_cut *c, int64_t index, slat_tile *tile)
     const slat_problem *p = c->p;
     const int64_t group = p->hq / p->hk, some = index % c->cut[HEAD_TILES] * c->cut[HEADS];
     const int64_t first = index / c->cut[HEAD_TILES] * LANES;
-    fill_strips(p, tile, (int32_t)(tile->key_head * group + some), (int32_t)slat_min(c->cut[HEADS], group - some), first,
-                slat_min(p->tq - first, LANES));
+    fill_strips(p, tile, (int32_t)(tile->key_head * group + some), (int32_t)slat_min(c->cut[HEADS], group - some),
+                first, slat_min(p->tq - first, LANES));
 }
 
 /* Whether every query behind it sees key block `column`. */
@@ -59,7 +59,8 @@ static int step(const slat_cut *c, const slat_tile *tile, slat_step *s)
     return s->rows > 0;
 }
 
-static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *strip, const slat_step *s, slat_sight *sight)
+static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *strip, const slat_step *s,
+                 slat_sight *sight)
 {
     const slat_shards *shards = &c->p->shards;
     const int64_t offset = shards->offsets[tile->key_head];

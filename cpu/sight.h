@@ -30,7 +30,8 @@ static inline int32_t slat_groups(const slat_strip *strip, const slat_step *step
         slat_group *before = group + n - 1;
         if (n && before->row + before->rows == row && before->lane == now.lane && before->lanes == now.lanes)
             before->rows += some;
-        else group[n++] = now;
+        else
+            group[n++] = now;
     }
     return n;
 }

@@ -1,7 +1,7 @@
 /* The plan of the softmax primitives. */
+#include "softmax.h"
 #include "cpu.h"
 #include "kernels.h"
-#include "softmax.h"
 
 slat_cut slat_softmax_cut(const slat_problem *p)
 {
@@ -26,14 +26,15 @@ slat_status slat_avx512_bf16_softmax_run(const slat_problem *p, const slat_run *
 static int takes_pairs(const slat_cut *cut)
 {
     const slat_problem *p = cut->p;
-    if (p->type != SLAT_BF16 || p->scale < 0 || p->tq * (p->hq / p->hk) <= LANE_GROUP || !slat_has_avx512_bf16()) return 0;
+    if (p->type != SLAT_BF16 || p->scale < 0 || p->tq * (p->hq / p->hk) <= LANE_GROUP || !slat_has_avx512_bf16())
+        return 0;
     if (p->pass == SLAT_BACKWARD && p->grad_o.type != SLAT_BF16) return 0;
-    if (p->op == SLAT_OP_NEIGHBORHOOD) return cut->rows < ROWS;
+    if (p->op == SLAT_OP_NEIGHBORHOOD) return cut->rows <= STEP_ROWS;
     return p->op != SLAT_OP_LANDMARK || p->landmark_block % 2 == 0;
 }
-#define OR_PAIRS(cut, call)                \
-    do {                                   \
-        if (takes_pairs(cut)) return call; \
+#define OR_PAIRS(cut, call)                                                                                            \
+    do {                                                                                                               \
+        if (takes_pairs(cut)) return call;                                                                             \
     } while (0)
 #else
 #define OR_PAIRS(cut, call)
@@ -46,7 +47,8 @@ slat_status slat_softmax_plan(const slat_problem *p, const slat_run *run, slat_p
     if (cut.rows > ROWS) return slat_fail(SLAT_UNSUPPORTED, "block: %d, expected at most %d", cut.rows, ROWS);
     OR_PAIRS(&cut, slat_avx512_bf16_softmax_plan(p, run, plan));
     plan->kernel = cut.walk->name;
-    plan->workspace = p->pass == SLAT_FORWARD ? slat_softmax_forward_bytes(&cut, run) : slat_softmax_backward_bytes(&cut, run);
+    plan->workspace =
+        p->pass == SLAT_FORWARD ? slat_softmax_forward_bytes(&cut, run) : slat_softmax_backward_bytes(&cut, run);
     plan->deterministic = 1;
     plan->launches = 0;
     return SLAT_OK;
@@ -56,7 +58,9 @@ slat_status slat_softmax_run(const slat_problem *p, const slat_run *run)
 {
     const slat_cut cut = slat_softmax_cut(p);
     OR_PAIRS(&cut, slat_avx512_bf16_softmax_run(p, run));
-    if (p->pass == SLAT_FORWARD) slat_softmax_forward(&cut, run);
-    else slat_softmax_backward(&cut, run);
+    if (p->pass == SLAT_FORWARD)
+        slat_softmax_forward(&cut, run);
+    else
+        slat_softmax_backward(&cut, run);
     return SLAT_OK;
 }

@@ -9,24 +9,28 @@
 #include "vec.h"
 #include "walk.h"
 
-#define LANES 64       /* queries of a strip, at most */
-#define LANE_GROUP 16  /* a strip's width in memory is a multiple of this, on every instruction set */
-#define ROWS 256       /* keys of a step, at most */
-#define STEP_BLOCKS 32 /* landmark's blocks of a step, at most */
-#define PIECES 64      /* runs of consecutive keys of a step, at most */
-#define STRIPS 8       /* of a tile, at most */
-#define TILE_LANES 128 /* of a tile's strips, at most */
+#define LANES       64  /* queries of a strip, at most */
+#define LANE_GROUP  16  /* a strip's width in memory is a multiple of this, on every instruction set */
+#define ROWS        256 /* keys of a step, at most */
+#define STEP_ROWS   64  /* of one in one line */
+#define STEP_BLOCKS 32  /* landmark's blocks of a step, at most */
+#define PIECES      64  /* runs of consecutive keys of a step, at most */
+#define STRIPS      16  /* of a tile, at most */
+#define TILE_LANES  256 /* of a tile's strips, at most */
 
 /* Queries that are computed side by side: `rows` of each of one or more query heads, from `head` on. */
 typedef struct {
     int32_t head, rows, lanes;
-    int32_t wide;          /* lanes rounded up to LANE_GROUP */
-    slat_point at[LANES];           /* the queries' points in q's box */
-    int64_t position;               /* sequences: p() of lane 0; lane l stands at position + l % rows */
-    int32_t offset[3], extent[3];   /* grids: its box in the tile's; lanes run through it in row-major order */
+    int32_t wide;                 /* lanes rounded up to LANE_GROUP */
+    slat_point at[LANES];         /* the queries' points in q's box */
+    int64_t position;             /* sequences: p() of lane 0; lane l stands at position + l % rows */
+    int32_t offset[3], extent[3]; /* grids: its box in the tile's; lanes run through it in row-major order */
 } slat_strip;
 
-static inline int32_t slat_lane_head(const slat_strip *strip, int32_t lane) { return strip->head + lane / strip->rows; }
+static inline int32_t slat_lane_head(const slat_strip *strip, int32_t lane)
+{
+    return strip->head + lane / strip->rows;
+}
 
 /* Strips that visit the same keys, all of one batch entry and key head. */
 typedef struct {
@@ -52,22 +56,22 @@ typedef enum { SLAT_ATTEND, SLAT_BUCKET } slat_step_kind;
 
 /* Keys that a tile visits together, in order. */
 typedef struct {
-    int64_t cursor[3];     /* the walk's own: where it goes on. Zero before the first step */
-    int32_t pieces, rows;  /* rows: the pieces' keys in all */
-    int32_t line;          /* rows fall into lines of this many; a strip may see a part of each line */
-    int32_t dz;            /* between neighbouring keys of a piece */
-    int64_t from[3];       /* grids: its first key, inside the tile's dilation group */
-    int32_t whole;         /* every query of the tile sees every key */
+    int64_t cursor[3];    /* the walk's own: where it goes on. Zero before the first step */
+    int32_t pieces, rows; /* rows: the pieces' keys in all */
+    int32_t line;         /* rows fall into lines of this many; a strip may see a part of each line */
+    int32_t dz;           /* between neighbouring keys of a piece */
+    int64_t from[3];      /* grids: its first key, inside the tile's dilation group */
+    int32_t whole;        /* every query of the tile sees every key */
     slat_step_kind kind;
     slat_piece piece[PIECES];
-    uint64_t bits[ROWS];   /* block_sparse with bitmaps: which lanes see the row, before the causal rule */
+    uint64_t bits[ROWS]; /* block_sparse with bitmaps: which lanes see the row, before the causal rule */
 } slat_step;
 
 /* What one strip sees of a step: rows first ... first + length - 1 of `lines` lines from line `line`. */
 typedef struct {
     int32_t line, lines, first, length;
-    int32_t whole;         /* every lane sees all of them, else */
-    uint64_t bits[ROWS];   /* which lanes see each of them */
+    int32_t whole;       /* every lane sees all of them, else */
+    uint64_t bits[ROWS]; /* which lanes see each of them */
 } slat_sight;
 
 typedef struct slat_walk slat_walk;
@@ -76,11 +80,11 @@ typedef struct slat_walk slat_walk;
 typedef struct {
     const slat_problem *p;
     const slat_walk *walk;
-    int64_t tiles;         /* of one batch entry and key head */
-    int32_t lanes;         /* of a tile at most */
-    int32_t rows;          /* of a step at most */
-    int64_t steps, keys;   /* of a tile at most */
-    int64_t cut[8];        /* the walk's own */
+    int64_t tiles;       /* of one batch entry and key head */
+    int32_t lanes;       /* of a tile at most */
+    int32_t rows;        /* of a step at most */
+    int64_t steps, keys; /* of a tile at most */
+    int64_t cut[8];      /* the walk's own */
 } slat_cut;
 
 struct slat_walk {
@@ -98,8 +102,8 @@ struct slat_walk {
 
 #define slat_block_sparse_walk CPU_NAME(block_sparse_walk)
 #define slat_neighborhood_walk CPU_NAME(neighborhood_walk)
-#define slat_sharded_walk CPU_NAME(sharded_walk)
-#define slat_landmark_walk CPU_NAME(landmark_walk)
+#define slat_sharded_walk      CPU_NAME(sharded_walk)
+#define slat_landmark_walk     CPU_NAME(landmark_walk)
 extern const slat_walk slat_block_sparse_walk, slat_neighborhood_walk, slat_sharded_walk, slat_landmark_walk;
 
 /* softmax.c: a problem's walk, and its cut. */
@@ -107,9 +111,9 @@ extern const slat_walk slat_block_sparse_walk, slat_neighborhood_walk, slat_shar
 slat_cut slat_softmax_cut(const slat_problem *p);
 
 /* The passes, and their workspace. */
-#define slat_softmax_forward CPU_NAME(softmax_forward)
-#define slat_softmax_backward CPU_NAME(softmax_backward)
-#define slat_softmax_forward_bytes CPU_NAME(softmax_forward_bytes)
+#define slat_softmax_forward        CPU_NAME(softmax_forward)
+#define slat_softmax_backward       CPU_NAME(softmax_backward)
+#define slat_softmax_forward_bytes  CPU_NAME(softmax_forward_bytes)
 #define slat_softmax_backward_bytes CPU_NAME(softmax_backward_bytes)
 void slat_softmax_forward(const slat_cut *cut, const slat_run *run);
 void slat_softmax_backward(const slat_cut *cut, const slat_run *run);

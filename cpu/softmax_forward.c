@@ -5,38 +5,10 @@
  * Few tiles over many keys are split into parts of a fixed number of steps, which are merged in order: the bits of a
  * result do not depend on the number of threads.
  */
-#include "few.h"
-#include "parallel.h"
-#include "softmax_landmark.h"
-#include "softmax_scores.h"
+#include "forward_tile.h"
 
-/* What a worker holds. */
-typedef struct {
-    slat_tile tiles[2], *tile, *ahead; /* ahead: of the worker's next item */
-    slat_step step, next;
-    slat_sight sight;
-    gemm_fetch fetch;
-    slat_state state[STRIPS];
-    float factor[STEP_BLOCKS * LANES];
-    float *queries, *o; /* of all strips: transposed queries [d, wide], sums [wide, ld] */
-    float *k, *v, *p;   /* of one step */
-    slat_weights weights;
-} bench;
-
-typedef struct {
-    const slat_cut *cut;
-    const slat_problem *p;
-    slat_items items;
-    int64_t parts, steps; /* parts of a tile, and steps of a part */
-    float c, sign;
-    int64_t ld, ldk;      /* dv and d in whole vectors */
-    char *benches;
-    size_t bench_bytes;
-    float *part;          /* [tile, part, TILE_LANES, ld + 2]: o, max and sum of a lane */
-} forward;
-
-#define SPLIT_TILES 128 /* as many tiles fill every machine's threads */
-#define SPLIT_KEYS 2048 /* of a part, at least */
+#define SPLIT_TILES 128  /* as many tiles fill every machine's threads */
+#define SPLIT_KEYS  2048 /* of a part, at least */
 
 static void split(const slat_cut *cut, int64_t *parts, int64_t *steps)
 {
@@ -53,7 +25,8 @@ static size_t lay_out(const slat_cut *cut, char *at)
     const slat_problem *p = cut->p;
     const int64_t d = round_up(p->d, VL), dv = round_up(p->dv, VL);
     const int64_t wide = slat_min(cut->lanes, LANES);
-    const int64_t floats[] = {cut->lanes * d, cut->lanes * dv, cut->rows * d, cut->rows * dv, cut->rows * wide, PAIRS_ONLY(cut->rows * wide)};
+    const int64_t floats[] = {cut->lanes * d, cut->lanes * dv,  cut->rows * d,
+                              cut->rows * dv, cut->rows * wide, PAIRS_ONLY(cut->rows * wide)};
     bench none, *w = at ? (bench *)at : &none; /* only addressed where `at` is NULL */
     float **buffers[] = {&w->queries, &w->o, &w->k, &w->v, &w->p, PAIRS_ONLY(&w->weights.by_key)};
     size_t bytes = (size_t)round_up((int64_t)sizeof(bench), 256);
@@ -81,109 +54,6 @@ static int32_t workers(const slat_cut *cut, const slat_run *run, int64_t parts)
 {
     const slat_problem *p = cut->p;
     return slat_workers(run, p->b * p->hk * cut->tiles * parts, operations(cut));
-}
-
-/* ---- one step ---- */
-
-/* Few queries: their rows are packed as they are, and scores are sums over lanes. */
-static int is_few(const slat_tile *tile)
-{
-#ifdef SLAT_PAIRS
-    return 0;
-#endif
-    return tile->strips == 1 && tile->strip[0].lanes <= FEW;
-}
-
-/* few: `keys` are vectors. */
-static void step_of_strip(const forward *f, bench *w, int32_t s, gemm_scalars keys, gemm_rows values, const float *queries,
-                          float *o)
-{
-    const slat_strip *strip = &w->tile->strip[s];
-    slat_group group[GROUPS];
-    if (!f->cut->walk->sight(f->cut, w->tile, strip, &w->step, &w->sight)) return;
-    const int32_t groups = slat_groups(strip, &w->step, &w->sight, group);
-    for (int32_t g = 0; g < groups; g++) {
-        const slat_span span = slat_group_span(&w->step, &w->sight, group + g);
-        if (is_few(w->tile)) {
-            for (int64_t i = 0; i < span.runs; i++) {
-                const gemm_rows some = {keys.at + (span.first + i * (span.run + span.skip)) * keys.row, keys.row};
-                few_products(w->p + i * span.run * strip->wide, strip->wide, some, span.run, queries, f->ldk, strip->lanes, f->sign, &w->fetch);
-            }
-            continue;
-        }
-        scores(w->p, keys, queries, strip->wide, f->p->d, &span, group + g, &w->fetch);
-    }
-    if (w->step.kind == SLAT_BUCKET) {
-        bucket(&w->state[s], w->p, strip->wide, &w->sight, f->c, w->factor, o, f->ld / VL);
-        set_weights(&w->weights, w->p, strip->wide, group);
-        weigh_blocks(o, f->ld, &w->weights, strip->wide, values, &w->step, value_rows(&w->step), w->factor, strip->lanes, &w->fetch);
-        return;
-    }
-    attend(&w->state[s], w->p, strip->wide, &w->sight, group, groups, f->c, o, f->ld / VL);
-    for (int32_t g = 0; g < groups; g++) {
-        const slat_span span = slat_group_span(&w->step, &w->sight, group + g);
-        set_weights(&w->weights, w->p, strip->wide, group + g);
-        weigh_keys(o, f->ld, &w->weights, strip->wide, values, &span, group + g, strip->lanes, &w->fetch);
-    }
-}
-
-static int64_t step_chunks(const forward *f, const bench *w)
-{
-    int64_t n = 0;
-    if (is_few(w->tile)) return w->step.rows / 4 + gemm_chunks(w->tile->strip[0].lanes, f->ld / VL, w->step.rows);
-    for (int32_t s = 0; s < w->tile->strips; s++)
-        n += gemm_chunks(w->step.rows, w->tile->strip[s].wide / VL, operand_terms(f->p->d)) +
-             gemm_chunks(w->tile->strip[s].lanes, f->ld / VL, operand_terms(w->step.rows));
-    return n;
-}
-
-/* The tile ahead: its rows and its first step's. */
-static void fetch_tile(const forward *f, bench *w)
-{
-    fetch_queries(&w->fetch, &f->p->q, w->ahead, f->p->d);
-    memset(w->next.cursor, 0, sizeof w->next.cursor);
-    if (w->ahead->strips && f->cut->walk->step(f->cut, w->ahead, &w->next))
-        fetch_keys(&w->fetch, f->p, w->ahead->b, w->ahead->key_head, &w->next);
-}
-
-/* Steps first ... first + steps - 1 of the tile. any_ahead: there is one ahead. */
-static void run_steps(const forward *f, bench *w, int64_t first, int any_ahead)
-{
-    const slat_problem *p = f->p;
-    const slat_tile *tile = w->tile;
-    const int few = is_few(tile);
-    float *queries = w->queries;
-    for (int32_t s = 0; s < tile->strips; s++) {
-        if (few) pack_queries(queries, f->ldk, &p->q, tile->b, &tile->strip[s], ~0ull, p->d);
-        else query_lanes(queries, &p->q, tile->b, &tile->strip[s], ~0ull, p->d, f->sign);
-        queries += tile->strip[s].wide * p->d;
-        state_clear(&w->state[s]);
-    }
-    memset(w->o, 0, (size_t)(f->cut->lanes * f->ld) * sizeof(float));
-    memset(w->next.cursor, 0, sizeof w->next.cursor);
-    int more = tile->strips && f->cut->walk->step(f->cut, tile, &w->next);
-    for (int64_t i = 0; more && i < first + f->steps; i++) {
-        w->step = w->next;
-        more = f->cut->walk->step(f->cut, tile, &w->next);
-        if (i < first) continue;
-        w->fetch.rows = w->fetch.next = 0;
-        if (more) fetch_keys(&w->fetch, p, tile->b, tile->key_head, &w->next);
-        else if (any_ahead) fetch_tile(f, w);
-        fetch_over(&w->fetch, step_chunks(f, w));
-        gemm_scalars keys;
-        if (few) {
-            const gemm_rows rows = key_rows(w->k, &p->k, tile->b, tile->key_head, &w->step, p->d, 1, 0);
-            keys = (gemm_scalars){rows.at, rows.row, 1};
-        } else keys = key_scalars(w->k, &p->k, tile->b, tile->key_head, &w->step, p->d);
-        const gemm_rows values = key_rows(w->v, &p->v, tile->b, tile->key_head, &w->step, p->dv, few, 1);
-        float *o = w->o;
-        queries = w->queries;
-        for (int32_t s = 0; s < tile->strips; s++) {
-            step_of_strip(f, w, s, keys, values, queries, o);
-            queries += tile->strip[s].wide * p->d;
-            o += tile->strip[s].wide * f->ld;
-        }
-    }
 }
 
 /* ---- results ---- */
@@ -252,7 +122,8 @@ static void merge_parts(const forward *f, const slat_tile *tile, int64_t index)
                 const vec all = vec_all(factor);
                 sum += from[f->ld + 1] * factor;
                 for (int64_t c = 0; c < f->ld; c += VL)
-                    vec_store(to + c, i ? vec_fma(vec_load(from + c), all, vec_load(to + c)) : vec_mul(vec_load(from + c), all));
+                    vec_store(to + c, i ? vec_fma(vec_load(from + c), all, vec_load(to + c))
+                                        : vec_mul(vec_load(from + c), all));
             }
             finish_lane(f, tile, &tile->strip[s], l, to, max, sum);
         }
@@ -298,8 +169,10 @@ static void work(void *ctx, int32_t worker)
     while (ahead >= 0) {
         const int64_t item = advance(f, w, &ahead);
         run_steps(f, w, item % f->parts * f->steps, ahead >= 0);
-        if (f->parts == 1) finish(f, w);
-        else keep_part(f, w, item / f->parts, item % f->parts);
+        if (f->parts == 1)
+            finish(f, w);
+        else
+            keep_part(f, w, item / f->parts, item % f->parts);
     }
 }
 
@@ -323,8 +196,14 @@ size_t slat_softmax_forward_bytes(const slat_cut *cut, const slat_run *run)
 void slat_softmax_forward(const slat_cut *cut, const slat_run *run)
 {
     const slat_problem *p = cut->p;
-    forward f = {.cut = cut, .p = p, .c = (float)(fabs(p->scale) * LOG2E), .sign = p->scale < 0 ? -1 : 1,
-                 .ld = round_up(p->dv, VL), .ldk = round_up(p->d, VL), .bench_bytes = lay_out(cut, NULL), .benches = run->workspace};
+    forward f = {.cut = cut,
+                 .p = p,
+                 .c = (float)(fabs(p->scale) * LOG2E),
+                 .sign = p->scale < 0 ? -1 : 1,
+                 .ld = round_up(p->dv, VL),
+                 .ldk = round_up(p->d, VL),
+                 .bench_bytes = lay_out(cut, NULL),
+                 .benches = run->workspace};
     split(cut, &f.parts, &f.steps);
     const int32_t count = workers(cut, run, f.parts);
     f.part = (float *)(f.benches + (size_t)count * f.bench_bytes);

@@ -21,7 +21,8 @@ typedef struct {
 } slat_key_sums;
 
 /* Keys of a piece that are kept: j = *from ... *to - 1 of them. */
-static inline void kept_keys(const slat_key_sums *sums, const slat_step *step, const slat_piece *piece, int64_t *from, int64_t *to)
+static inline void kept_keys(const slat_key_sums *sums, const slat_step *step, const slat_piece *piece, int64_t *from,
+                             int64_t *to)
 {
     const int64_t index = slat_index(sums->grid, piece->first);
     const int64_t before = slat_max(sums->first - index, 0), inside = slat_max(sums->end - index, 0);
@@ -40,8 +41,9 @@ static inline int keeps_any(const slat_key_sums *sums, const slat_step *step)
 }
 
 /* Rows first ... first + rows - 1 of a step: sums += weights [row, lane] times queries [lane, ld]. */
-static inline void add_rows(const slat_key_sums *keep, const slat_sums *sums, const slat_step *step, int64_t first, int64_t rows,
-                            gemm_scalars weights, gemm_rows queries, int64_t ld, int64_t lanes, gemm_fetch *fetch)
+static inline void add_rows(const slat_key_sums *keep, const slat_sums *sums, const slat_step *step, int64_t first,
+                            int64_t rows, gemm_scalars weights, gemm_rows queries, int64_t ld, int64_t lanes,
+                            gemm_fetch *fetch)
 {
     int64_t begin = 0; /* the piece's first row in the step */
     for (int32_t i = 0; i < step->pieces && begin < first + rows; begin += step->piece[i++].count) {
@@ -54,18 +56,20 @@ static inline void add_rows(const slat_key_sums *keep, const slat_sums *sums, co
         const slat_point at = piece->first;
         float *c = sums->at + at.x * sums->token[0] + at.y * sums->token[1] + (at.z + from * step->dz) * sums->token[2];
         const gemm_scalars some = {weights.at + (begin + from - first) * weights.row, weights.row, weights.step};
-        gemm_any(c, sums->token[2] * step->dz, some, queries, to - from, ld / VL, (gemm_terms){1, operand_terms(lanes), 0, 0},
-                 GEMM_ADD, NULL, fetch);
+        gemm_any(c, sums->token[2] * step->dz, some, queries, to - from, ld / VL,
+                 (gemm_terms){1, operand_terms(lanes), 0, 0}, GEMM_ADD, NULL, fetch);
     }
 }
 
 /* The same for a group's span; `weights` is the group's first row, `queries` its first lane. */
-static inline void add_span(const slat_key_sums *keep, const slat_sums *sums, const slat_step *step, const slat_span *span,
-                            gemm_scalars weights, gemm_rows queries, int64_t ld, int64_t lanes, gemm_fetch *fetch)
+static inline void add_span(const slat_key_sums *keep, const slat_sums *sums, const slat_step *step,
+                            const slat_span *span, gemm_scalars weights, gemm_rows queries, int64_t ld, int64_t lanes,
+                            gemm_fetch *fetch)
 {
     for (int64_t i = 0; i < span->runs; i++) {
         const gemm_scalars some = {weights.at + i * (span->run + span->gap) * weights.row, weights.row, weights.step};
-        add_rows(keep, sums, step, span->first + i * (span->run + span->skip + span->gap), span->run, some, queries, ld, lanes, fetch);
+        add_rows(keep, sums, step, span->first + i * (span->run + span->skip + span->gap), span->run, some, queries, ld,
+                 lanes, fetch);
     }
 }
 
@@ -101,8 +105,8 @@ static inline void weigh_group(float *p, float *u, int64_t wide, const slat_rows
 
 /* landmark, whole earlier blocks p, u [line, length, wide], the landmark last in each: with w the weights and E their
  * mean of dP, an ordinary key gets w (dP - E) and the landmark P (E - delta). */
-static inline void weigh_buckets(float *p, float *u, int64_t wide, const slat_rows *rows, const slat_sight *sight, float c,
-                                 float scale)
+static inline void weigh_buckets(float *p, float *u, int64_t wide, const slat_rows *rows, const slat_sight *sight,
+                                 float c, float scale)
 {
     const int64_t ordinary = sight->length - 1, block = sight->length * wide;
     const slat_group all = {0, sight->lines * sight->length, 0, (int32_t)wide};
@@ -116,7 +120,8 @@ static inline void weigh_buckets(float *p, float *u, int64_t wide, const slat_ro
             const vec factor = vec_select(vec_greater(weight, vec_zero()), vec_div(weight, sum), weight);
             const vec_mask none = vec_greater(vec_all(FLT_MIN), weight);
             vec mean = vec_zero();
-            for (int64_t r = 0; r < ordinary; r++) mean = vec_fma(vec_load(p + r * wide + l), vec_load(u + r * wide + l), mean);
+            for (int64_t r = 0; r < ordinary; r++)
+                mean = vec_fma(vec_load(p + r * wide + l), vec_load(u + r * wide + l), mean);
             mean = vec_select(none, vec_zero(), vec_div(mean, sum));
             for (int64_t r = 0; r < ordinary; r++) {
                 const vec w = vec_mul(vec_load(p + r * wide + l), factor);

@@ -4,10 +4,11 @@
 #define SLAT_CPU_SOFTMAX_LANDMARK_H
 #include "softmax_state.h"
 
-/* Scores p [line, length, wide] of whole blocks, the landmark last in each, become each block's probabilities, but for a
- * factor [line, LANES] that a block's sums are multiplied by under the state's maximum. A landmark's are 0: it has no value. */
-static inline void bucket(slat_state *state, float *p, int64_t wide, const slat_sight *sight, float c, float *factor, float *o,
-                          int64_t vectors)
+/* Scores p [line, length, wide] of whole blocks, the landmark last in each, become each block's probabilities, but for
+ * a factor [line, LANES] that a block's sums are multiplied by under the state's maximum. A landmark's are 0: it has no
+ * value. */
+static inline void bucket(slat_state *state, float *p, int64_t wide, const slat_sight *sight, float c, float *factor,
+                          float *o, int64_t vectors)
 {
     const int64_t ordinary = sight->length - 1, block = sight->length * wide;
     const slat_group all = {0, sight->lines * sight->length, 0, (int32_t)wide};

@@ -9,16 +9,14 @@ static inline void fetch_row(gemm_fetch *fetch, const char *at, int64_t bytes)
     if (fetch->rows < GEMM_FETCHES) fetch->row[fetch->rows++] = (gemm_fetch_row){at - before, bytes + before};
 }
 
-/* What the products of a step fetch for the next one: its keys' rows. */
-static inline void fetch_keys(gemm_fetch *fetch, const slat_problem *p, int64_t b, int64_t head, const slat_step *next)
+/* A step's rows of keys or values. */
+static inline void fetch_keys(gemm_fetch *fetch, const slat_view *view, int64_t b, int64_t head, const slat_step *step,
+                              int64_t columns)
 {
-    for (int i = 0; i < 2; i++) {
-        const slat_view *view = i ? &p->v : &p->k;
-        const int64_t size = (int64_t)element_size(view->type), stride = view->token[2] * next->dz * size;
-        for (int32_t j = 0; j < next->pieces; j++) {
-            const char *at = row_at(view, b, next->piece[j].first, head);
-            for (int32_t r = 0; r < next->piece[j].count; r++) fetch_row(fetch, at + r * stride, (i ? p->dv : p->d) * size);
-        }
+    const int64_t size = (int64_t)element_size(view->type), stride = view->token[2] * step->dz * size;
+    for (int32_t j = 0; j < step->pieces; j++) {
+        const char *at = row_at(view, b, step->piece[j].first, head);
+        for (int32_t r = 0; r < step->piece[j].count; r++) fetch_row(fetch, at + r * stride, columns * size);
     }
 }
 
@@ -27,7 +25,8 @@ static inline void fetch_queries(gemm_fetch *fetch, const slat_view *view, const
 {
     for (int32_t s = 0; s < tile->strips; s++)
         for (int32_t l = 0; l < tile->strip[s].lanes; l++)
-            fetch_row(fetch, row_at(view, tile->b, tile->strip[s].at[l], slat_lane_head(tile->strip + s, l)), columns * (int64_t)element_size(view->type));
+            fetch_row(fetch, row_at(view, tile->b, tile->strip[s].at[l], slat_lane_head(tile->strip + s, l)),
+                      columns * (int64_t)element_size(view->type));
 }
 
 /* Spreads the rows over so many chunks of products. */
@@ -37,18 +36,20 @@ static inline void fetch_over(gemm_fetch *fetch, int64_t chunks)
 }
 
 /* p[row, wide] = keys [row, d] times queries [d, wide], for the rows and lanes of a group. */
-static inline void scores(float *p, gemm_scalars keys, const float *queries, int64_t wide, int64_t d, const slat_span *span,
-                          const slat_group *group, gemm_fetch *fetch)
+static inline void scores(float *p, gemm_scalars keys, const float *queries, int64_t wide, int64_t d,
+                          const slat_span *span, const slat_group *group, gemm_fetch *fetch)
 {
     const gemm_rows lanes = {queries + group->lane, wide};
     for (int64_t i = 0; i < span->runs; i++) {
-        const gemm_scalars some = {keys.at + (span->first + i * (span->run + span->skip)) * keys.row, keys.row, keys.step};
+        const gemm_scalars some = {keys.at + (span->first + i * (span->run + span->skip)) * keys.row, keys.row,
+                                   keys.step};
         gemm_any(p + (group->row + i * span->run) * wide + group->lane, wide, some, lanes, span->run, group->lanes / VL,
                  (gemm_terms){1, operand_terms(d), 0, 0}, GEMM_STORE, NULL, fetch);
     }
 }
 
-/* sum[lane, ld] += weights [lane, row] times rows [row, ld]: a group's keys, for its lanes. `lanes`: of the strip in use. */
+/* sum[lane, ld] += weights [lane, row] times rows [row, ld]: a group's keys, for its lanes. `lanes`: of the strip in
+ * use. */
 static inline void weigh_keys(float *sum, int64_t ld, const slat_weights *weights, int64_t wide, gemm_rows rows,
                               const slat_span *span, const slat_group *group, int32_t lanes, gemm_fetch *fetch)
 {
@@ -61,13 +62,14 @@ static inline void weigh_keys(float *sum, int64_t ld, const slat_weights *weight
 /* The same for landmark's blocks, a line each: every block's sum times its factor [line, LANES]. Of a block's rows the
  * first `run` are summed. */
 static inline void weigh_blocks(float *sum, int64_t ld, const slat_weights *weights, int64_t wide, gemm_rows rows,
-                                const slat_step *step, int64_t run, const float *factor, int32_t lanes, gemm_fetch *fetch)
+                                const slat_step *step, int64_t run, const float *factor, int32_t lanes,
+                                gemm_fetch *fetch)
 {
     for (int32_t row = 0; row < step->rows; row += step->line, factor += LANES) {
         const slat_group block = {row, step->line, 0, (int32_t)wide};
         const gemm_rows from = {rows.at + operand_terms(row) * rows.row, rows.row};
-        gemm_any(sum, ld, weights_by_key(weights, wide, &block), from, lanes, ld / VL, (gemm_terms){1, operand_terms(run), 0, 0},
-                 GEMM_WEIGH, factor, fetch);
+        gemm_any(sum, ld, weights_by_key(weights, wide, &block), from, lanes, ld / VL,
+                 (gemm_terms){1, operand_terms(run), 0, 0}, GEMM_WEIGH, factor, fetch);
     }
 }
 #endif

@@ -1,0 +1,200 @@
+/* One tile of softmax attention backward: its rows, and its steps of keys. */
+#ifndef SLAT_CPU_BACKWARD_TILE_H
+#define SLAT_CPU_BACKWARD_TILE_H
+#include "parallel.h"
+#include "softmax_gradients.h"
+
+/* What a worker holds. */
+typedef struct {
+    slat_tile tile, ahead; /* ahead: the next of a head's tiles, where its strips are not 0 */
+    slat_step step, next;
+    slat_sight sight;
+    gemm_fetch fetch;
+    slat_rows rows[STRIPS];
+    slat_key_sums sums;
+    float *q_lanes, *o_lanes, *q, *grad_o, *grad_q; /* of all strips */
+    float *k, *words, *v, *p, *u;                   /* of one step; words: k as scalars */
+    slat_weights weights, slopes;                   /* P and dS */
+    float *sum_k, *sum_v;                           /* of a range of keys */
+} bench;
+
+typedef struct {
+    const slat_cut *cut;
+    const slat_problem *p;
+    slat_items items;
+    int by_part, apart;
+    int64_t ranges, range; /* of a head's keys: their number and length */
+    int64_t ld, ldv;       /* d and dv in whole vectors */
+    float c, sign, scale;
+    char *benches;
+    size_t bench_bytes;
+    double *sink; /* [b, key head, tile, query head of the group]: parts of grad_sink */
+} backward;
+
+/* ---- rows ---- */
+
+static float dot_row(const slat_view *x, const slat_view *y, int64_t b, slat_point at, int64_t h, int64_t columns)
+{
+    const void *p = row_at(x, b, at, h), *q = row_at(y, b, at, h);
+    vec sum = vec_zero();
+    for (int64_t c = 0; c < columns; c += VL) {
+        const int n = (int)slat_min(VL, columns - c);
+        sum = vec_fma(vec_load_row(p, x->type, c, n), vec_load_row(q, y->type, c, n), sum);
+    }
+    return vec_sum(sum);
+}
+
+/* Fills a strip's lse and delta; returns the lanes that see anything. sink: of each query head of the group. */
+static uint64_t load_statistics(const slat_problem *p, int64_t b, const slat_strip *strip, slat_rows *rows,
+                                double *sink)
+{
+    const int32_t group = p->hq / p->hk;
+    uint64_t live = 0;
+    for (int32_t l = 0; l < LANES; l++) rows->lse[l] = INFINITY, rows->delta[l] = 0;
+    for (int32_t l = 0; l < strip->lanes; l++) {
+        const float lse = *scalar_at(&p->lse, b, strip->at[l], slat_lane_head(strip, l));
+        if (lse == -INFINITY) continue;
+        live |= 1ull << l;
+        rows->lse[l] = (float)(lse * LOG2E);
+        rows->delta[l] = dot_row(&p->grad_o, &p->o, b, strip->at[l], slat_lane_head(strip, l), p->dv);
+        if (p->grad_lse.data) rows->delta[l] -= *scalar_at(&p->grad_lse, b, strip->at[l], slat_lane_head(strip, l));
+        if (!sink) continue;
+        const int32_t h = slat_lane_head(strip, l);
+        sink[h % group] -= exp((double)((const float *)p->sink.data)[h * p->sink.head] - lse) * rows->delta[l];
+    }
+    return live;
+}
+
+static void load_tile(const backward *f, bench *w, int64_t index, int with_q)
+{
+    const slat_problem *p = f->p;
+    const int32_t group = p->hq / p->hk;
+    double *sink = p->grad_sink.data && with_q ? f->sink + index * group : NULL;
+    int64_t lane = 0;
+    if (sink) memset(sink, 0, (size_t)group * sizeof *sink);
+    for (int32_t s = 0; s < w->tile.strips; lane += w->tile.strip[s++].wide) {
+        const slat_strip *strip = w->tile.strip + s;
+        slat_rows *rows = w->rows + s;
+        const uint64_t live = load_statistics(p, w->tile.b, strip, rows, sink);
+        rows->q_lanes = w->q_lanes + lane * p->d;
+        rows->o_lanes = w->o_lanes + lane * p->dv;
+        rows->q = w->q + lane * f->ld;
+        rows->grad_o = w->grad_o + lane * f->ldv;
+        rows->grad_q = w->grad_q + lane * f->ld;
+        query_lanes(rows->q_lanes, &p->q, w->tile.b, strip, live, p->d, f->sign);
+        query_lanes(rows->o_lanes, &p->grad_o, w->tile.b, strip, live, p->dv, 1);
+        query_rows(rows->q, f->ld, &p->q, w->tile.b, strip, live, p->d);
+        query_rows(rows->grad_o, f->ldv, &p->grad_o, w->tile.b, strip, live, p->dv);
+    }
+    memset(w->grad_q, 0, (size_t)(f->cut->lanes * f->ld) * sizeof(float));
+}
+
+static void store_tile(const backward *f, const bench *w)
+{
+    const slat_problem *p = f->p;
+    for (int32_t s = 0; s < w->tile.strips; s++) {
+        const slat_strip *strip = w->tile.strip + s;
+        for (int32_t l = 0; l < strip->lanes; l++)
+            unpack_row(row_to(&p->grad_q, w->tile.b, strip->at[l], slat_lane_head(strip, l)), p->grad_q.type,
+                       w->rows[s].grad_q + l * f->ld, f->sign, p->d);
+    }
+}
+
+/* ---- steps ---- */
+
+static void step_of_strip(const backward *f, bench *w, int32_t s, gemm_scalars keys, gemm_rows key_vectors,
+                          gemm_scalars values, int with_q)
+{
+    const slat_strip *strip = w->tile.strip + s;
+    const slat_rows *rows = w->rows + s;
+    slat_group group[GROUPS];
+    if (!f->cut->walk->sight(f->cut, &w->tile, strip, &w->step, &w->sight)) return;
+    const int32_t groups = slat_groups(strip, &w->step, &w->sight, group);
+    for (int32_t g = 0; g < groups; g++) {
+        const slat_span span = slat_group_span(&w->step, &w->sight, group + g);
+        scores(w->p, keys, rows->q_lanes, strip->wide, f->p->d, &span, group + g, &w->fetch);
+        scores(w->u, values, rows->o_lanes, strip->wide, f->p->dv, &span, group + g, &w->fetch);
+        if (w->step.kind == SLAT_ATTEND)
+            weigh_group(w->p, w->u, strip->wide, rows, &w->sight, group + g, f->c, f->scale);
+        else
+            weigh_buckets(w->p, w->u, strip->wide, rows, &w->sight, f->c, f->scale);
+    }
+    for (int32_t g = 0; g < groups; g++) {
+        const slat_span span = slat_group_span(&w->step, &w->sight, group + g);
+        const slat_span valued = slat_value_span(&w->step, &w->sight, group + g);
+        const int64_t wide = strip->wide, lane = operand_terms(group[g].lane);
+        const int64_t lanes = slat_min(group[g].lanes, strip->lanes - group[g].lane);
+        set_weights(&w->weights, w->p, wide, group + g);
+        set_weights(&w->slopes, w->u, wide, group + g);
+        if (w->sums.v.at)
+            add_span(&w->sums, &w->sums.v, &w->step, &valued, weights_by_lane(&w->weights, wide, group + g),
+                     (gemm_rows){rows->grad_o + lane * f->ldv, f->ldv}, f->ldv, lanes, &w->fetch);
+        if (w->sums.k.at)
+            add_span(&w->sums, &w->sums.k, &w->step, &span, weights_by_lane(&w->slopes, wide, group + g),
+                     (gemm_rows){rows->q + lane * f->ld, f->ld}, f->ld, lanes, &w->fetch);
+        if (with_q)
+            weigh_keys(rows->grad_q, f->ld, &w->slopes, wide, key_vectors, &span, group + g, strip->lanes, &w->fetch);
+    }
+}
+
+/* What a step's products fetch: the next step's keys and values, or the rows of the tile ahead. */
+static void plan_fetches(const backward *f, bench *w, int queries, int more)
+{
+    const slat_problem *p = f->p;
+    const slat_tile *tile = &w->tile;
+    int64_t chunks = 0;
+    for (int32_t s = 0; s < tile->strips; s++) {
+        const int64_t lanes = tile->strip[s].lanes, vectors = tile->strip[s].wide / VL, rows = w->step.rows;
+        chunks += gemm_chunks(rows, vectors, operand_terms(p->d)) + gemm_chunks(rows, vectors, operand_terms(p->dv));
+        if (w->sums.k.at) chunks += gemm_chunks(rows, f->ld / VL, operand_terms(lanes));
+        if (w->sums.v.at) chunks += gemm_chunks(rows, f->ldv / VL, operand_terms(lanes));
+        if (queries) chunks += gemm_chunks(lanes, f->ld / VL, operand_terms(rows));
+    }
+    w->fetch.rows = w->fetch.next = 0;
+    if (more) {
+        fetch_keys(&w->fetch, &p->k, tile->b, tile->key_head, &w->next, p->d);
+        fetch_keys(&w->fetch, &p->v, tile->b, tile->key_head, &w->next, p->dv);
+    } else {
+        fetch_queries(&w->fetch, &p->q, &w->ahead, p->d);
+        fetch_queries(&w->fetch, &p->grad_o, &w->ahead, p->dv);
+        fetch_queries(&w->fetch, &p->o, &w->ahead, p->dv);
+    }
+    fetch_over(&w->fetch, tile->strips > 1 ? chunks / 2 : chunks); /* several strips each see a part */
+}
+
+/* The step after w->next that has a kept key, or any where dq is wanted. */
+static int next_step(const backward *f, bench *w, int queries)
+{
+    while (f->cut->walk->step(f->cut, &w->tile, &w->next))
+        if (queries || keeps_any(&w->sums, &w->next)) return 1;
+    return 0;
+}
+
+/* All steps of the bench's tile. */
+static void run_tile(const backward *f, bench *w, int64_t index, int with_q)
+{
+    const slat_problem *p = f->p;
+    slat_step *step = &w->step;
+    const int queries = with_q && p->grad_q.data;
+    memset(w->next.cursor, 0, sizeof w->next.cursor);
+    int more = w->tile.strips && (queries || w->sums.first < w->sums.end) && next_step(f, w, queries);
+    if (with_q || more) load_tile(f, w, index, with_q);
+    while (more) {
+        *step = w->next;
+        more = next_step(f, w, queries);
+        plan_fetches(f, w, queries, more);
+        gemm_rows key_vectors = {NULL, 0};
+        gemm_scalars keys;
+        if (queries) key_vectors = key_rows(w->k, &p->k, w->tile.b, w->tile.key_head, step, p->d, 0, 0);
+#ifndef SLAT_PAIRS
+        if (queries)
+            keys = (gemm_scalars){key_vectors.at, key_vectors.row, 1};
+        else
+#endif
+            keys = key_scalars(w->words, &p->k, w->tile.b, w->tile.key_head, step, p->d);
+        const gemm_scalars values = key_scalars(w->v, &p->v, w->tile.b, w->tile.key_head, step, p->dv);
+        for (int32_t s = 0; s < w->tile.strips; s++) step_of_strip(f, w, s, keys, key_vectors, values, queries);
+    }
+    if (queries) store_tile(f, w);
+}
+#endif
