@@ -12,22 +12,30 @@ typedef struct {
     gemm_fetch fetch;
     slat_rows rows[STRIPS];
     slat_key_sums sums;
+    int side;                                       /* of the stop whose steps are run: 0, 1; or BOTH */
     float *q_lanes, *o_lanes, *q, *grad_o, *grad_q; /* of all strips */
     float *k, *words, *v, *p, *u;                   /* of one step; words: k as scalars */
     slat_weights weights, slopes;                   /* P and dS */
     float *sum_k, *sum_v;                           /* of a range of keys */
 } bench;
 
+/* softmax_backward.c describes them. */
+typedef enum { BY_HEAD, BY_HALF, BY_PART } slat_schedule;
+
+#define BOTH (-1)
+
 typedef struct {
     const slat_cut *cut;
     const slat_problem *p;
     slat_items items;
-    int by_part, apart;
+    slat_schedule by;
+    int apart;
     int64_t ranges, range; /* of a head's keys: their number and length */
     int64_t ld, ldv;       /* d and dv in whole vectors */
     float c, sign, scale;
     char *benches;
     size_t bench_bytes;
+    float *half;  /* by half: [side, b, hq, tq, ld]: dq of the sides of the stop */
     double *sink; /* [b, key head, tile, query head of the group]: parts of grad_sink */
 } backward;
 
@@ -65,39 +73,88 @@ static uint64_t load_statistics(const slat_problem *p, int64_t b, const slat_str
     return live;
 }
 
-static void load_tile(const backward *f, bench *w, int64_t index, int with_q)
+/* any: steps follow. */
+static void load_tile(const backward *f, bench *w, int64_t index, int with_q, int any)
 {
     const slat_problem *p = f->p;
     const int32_t group = p->hq / p->hk;
-    double *sink = p->grad_sink.data && with_q ? f->sink + index * group : NULL;
+    double *sink = p->grad_sink.data && with_q && w->side != 1 ? f->sink + index * group : NULL;
     int64_t lane = 0;
     if (sink) memset(sink, 0, (size_t)group * sizeof *sink);
     for (int32_t s = 0; s < w->tile.strips; lane += w->tile.strip[s++].wide) {
         const slat_strip *strip = w->tile.strip + s;
         slat_rows *rows = w->rows + s;
-        const uint64_t live = load_statistics(p, w->tile.b, strip, rows, sink);
+        const uint64_t live = any || sink ? load_statistics(p, w->tile.b, strip, rows, sink) : 0;
         rows->q_lanes = w->q_lanes + lane * p->d;
         rows->o_lanes = w->o_lanes + lane * p->dv;
         rows->q = w->q + lane * f->ld;
         rows->grad_o = w->grad_o + lane * f->ldv;
-        rows->grad_q = w->grad_q + lane * f->ld;
+        rows->grad_q[0] = w->grad_q + lane * f->ld;
+        rows->grad_q[1] = rows->grad_q[0] + f->cut->lanes * f->ld;
+        if (!any) continue;
         query_lanes(rows->q_lanes, &p->q, w->tile.b, strip, live, p->d, f->sign);
         query_lanes(rows->o_lanes, &p->grad_o, w->tile.b, strip, live, p->dv, 1);
         query_rows(rows->q, f->ld, &p->q, w->tile.b, strip, live, p->d);
         query_rows(rows->grad_o, f->ldv, &p->grad_o, w->tile.b, strip, live, p->dv);
     }
-    memset(w->grad_q, 0, (size_t)(f->cut->lanes * f->ld) * sizeof(float));
+    memset(w->grad_q, 0, (size_t)(2 * f->cut->lanes * f->ld) * sizeof(float));
+}
+
+/* Sides of the stop whose dq stands in f->half: an f32 grad_q holds that of the first itself until they are joined. */
+static int kept_sides(const slat_problem *p)
+{
+    return p->grad_q.type == SLAT_F32 ? 1 : 2;
+}
+
+/* Row l of a strip in f->half for one side of the stop. */
+static float *half_row(const backward *f, const slat_tile *tile, const slat_strip *strip, int32_t l, int side)
+{
+    const slat_problem *p = f->p;
+    const int64_t row = slat_index(slat_query_box(p), strip->at[l]), kept = side - (2 - kept_sides(p));
+    return f->half + (((kept * p->b + tile->b) * p->hq + slat_lane_head(strip, l)) * p->tq + row) * f->ld;
+}
+
+/* A row of dq is the sum over the keys before the stop and that over those behind it, whoever made them. */
+static void store_row(const backward *f, const slat_tile *tile, const slat_strip *strip, int32_t l, float *before,
+                      const float *behind)
+{
+    const slat_view *grad = &f->p->grad_q;
+    for (int64_t c = 0; c < f->ld; c += VL) vec_store(before + c, vec_add(vec_load(before + c), vec_load(behind + c)));
+    unpack_row(row_to(grad, tile->b, strip->at[l], slat_lane_head(strip, l)), grad->type, before, f->sign, f->p->d);
 }
 
 static void store_tile(const backward *f, const bench *w)
 {
-    const slat_problem *p = f->p;
-    for (int32_t s = 0; s < w->tile.strips; s++) {
-        const slat_strip *strip = w->tile.strip + s;
-        for (int32_t l = 0; l < strip->lanes; l++)
-            unpack_row(row_to(&p->grad_q, w->tile.b, strip->at[l], slat_lane_head(strip, l)), p->grad_q.type,
-                       w->rows[s].grad_q + l * f->ld, f->sign, p->d);
-    }
+    const slat_view *grad = &f->p->grad_q;
+    for (int32_t s = 0; s < w->tile.strips; s++)
+        for (int32_t l = 0; l < w->tile.strip[s].lanes; l++) {
+            const slat_strip *strip = w->tile.strip + s;
+            float *before = w->rows[s].grad_q[0] + l * f->ld, *behind = w->rows[s].grad_q[1] + l * f->ld;
+            if (w->side == BOTH)
+                store_row(f, &w->tile, strip, l, before, behind);
+            else if (w->side == 0 && kept_sides(f->p) == 1)
+                unpack_row(row_to(grad, w->tile.b, strip->at[l], slat_lane_head(strip, l)), grad->type, before, 1,
+                           f->p->d);
+            else
+                memcpy(half_row(f, &w->tile, strip, l, w->side), w->side ? behind : before,
+                       (size_t)f->ld * sizeof(float));
+        }
+}
+
+/* By half, when both sides are there: a tile's dq. */
+static void join_tile(const backward *f, const slat_tile *tile)
+{
+    const slat_view *grad = &f->p->grad_q;
+    for (int32_t s = 0; s < tile->strips; s++)
+        for (int32_t l = 0; l < tile->strip[s].lanes; l++) {
+            const slat_strip *strip = tile->strip + s;
+            float row[256], *before = row; /* D is at most 256 */
+            if (kept_sides(f->p) == 2)
+                before = half_row(f, tile, strip, l, 0);
+            else
+                pack_row(row, row_at(grad, tile->b, strip->at[l], slat_lane_head(strip, l)), grad->type, f->p->d);
+            store_row(f, tile, strip, l, before, half_row(f, tile, strip, l, 1));
+        }
 }
 
 /* ---- steps ---- */
@@ -133,7 +190,8 @@ static void step_of_strip(const backward *f, bench *w, int32_t s, gemm_scalars k
             add_span(&w->sums, &w->sums.k, &w->step, &span, weights_by_lane(&w->slopes, wide, group + g),
                      (gemm_rows){rows->q + lane * f->ld, f->ld}, f->ld, lanes, &w->fetch);
         if (with_q)
-            weigh_keys(rows->grad_q, f->ld, &w->slopes, wide, key_vectors, &span, group + g, strip->lanes, &w->fetch);
+            weigh_keys(rows->grad_q[slat_is_behind(f->cut, &w->step)], f->ld, &w->slopes, wide, key_vectors, &span,
+                       group + g, strip->lanes, &w->fetch);
     }
 }
 
@@ -162,11 +220,13 @@ static void plan_fetches(const backward *f, bench *w, int queries, int more)
     fetch_over(&w->fetch, tile->strips > 1 ? chunks / 2 : chunks); /* several strips each see a part */
 }
 
-/* The step after w->next that has a kept key, or any where dq is wanted. */
+/* The step after w->next on the side that is run which has a kept key, or any there where dq is wanted. */
 static int next_step(const backward *f, bench *w, int queries)
 {
-    while (f->cut->walk->step(f->cut, &w->tile, &w->next))
+    while (f->cut->walk->step(f->cut, &w->tile, &w->next)) {
+        if (w->side != BOTH && w->side != slat_is_behind(f->cut, &w->next)) continue;
         if (queries || keeps_any(&w->sums, &w->next)) return 1;
+    }
     return 0;
 }
 
@@ -178,7 +238,7 @@ static void run_tile(const backward *f, bench *w, int64_t index, int with_q)
     const int queries = with_q && p->grad_q.data;
     memset(w->next.cursor, 0, sizeof w->next.cursor);
     int more = w->tile.strips && (queries || w->sums.first < w->sums.end) && next_step(f, w, queries);
-    if (with_q || more) load_tile(f, w, index, with_q);
+    if (with_q || more) load_tile(f, w, index, with_q, more);
     while (more) {
         *step = w->next;
         more = next_step(f, w, queries);

@@ -21,6 +21,9 @@ static void cut(slat_cut *c)
     c->tiles = (l->indptr ? l->rows * in_block : ceil_div(p->tq, unit)) * c->cut[HEAD_TILES];
     c->lanes = lanes_of_tile(slat_max(lanes, 1), c->cut[HEADS]);
     c->rows = STEP_ROWS;
+    c->stop_unit = ceil_div(STEP_ROWS, block_k) * block_k;
+    c->near = l->causal ? 0 : 1;
+    c->behind = l->causal ? 1 : 0;
     c->steps = ceil_div(p->tk, block_k) * ceil_div(block_k, c->cut[STEP]);
 }
 
@@ -102,7 +105,8 @@ static int step(const slat_cut *c, const slat_tile *tile, slat_step *s)
         const int64_t first = column * block + skip, left = slat_min(end, (column + 1) * block) - first;
         const int64_t bitmap = l->bitmap_of ? l->bitmap_of[entry] : -1;
         if (s->rows && (s->rows + left > STEP_ROWS || s->pieces + (bitmap < 0 ? 1 : left) > PIECES)) break;
-        const int64_t count = slat_min(left, c->cut[STEP]);
+        if (slat_crosses_stop(c, s, first)) break;
+        const int64_t count = slat_until_stop(c, first, slat_min(left, c->cut[STEP]));
         if (count > 0) {
             if (l->causal && first + count - 1 > tile->strip[0].position) s->whole = 0;
             add_seen(c, tile, s, bitmap, first, skip, count);

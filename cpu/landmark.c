@@ -14,6 +14,8 @@ static void cut(slat_cut *c)
     c->tiles = ceil_div(p->tq, LANES) * c->cut[HEAD_TILES];
     c->lanes = lanes_of_tile(lanes, c->cut[HEADS]);
     c->rows = (int32_t)slat_max(STEP_ROWS, block);
+    c->stop_unit = block;
+    c->behind = 1;
     c->steps = ceil_div(p->tk, block * c->cut[BLOCKS]) + ceil_div(LANES + 2 * block, STEP_ROWS) + 1;
 }
 
@@ -31,8 +33,9 @@ static int bucket_step(const slat_cut *c, const slat_tile *tile, slat_step *s)
 {
     const int64_t block = c->p->landmark_block, blocks = tile->last / block - s->cursor[0];
     if (tile->last < 0 || blocks <= 0) return 0;
-    const int64_t some = slat_min(blocks, c->cut[BLOCKS]);
-    add_piece(s, s->cursor[0] * block, some * block);
+    const int64_t key = s->cursor[0] * block;
+    const int64_t some = slat_until_stop(c, key, slat_min(blocks, c->cut[BLOCKS]) * block) / block;
+    add_piece(s, key, some * block);
     s->cursor[0] += some;
     s->whole = s->cursor[0] * block <= tile->strip[0].position;
     s->line = (int32_t)block;
@@ -52,7 +55,8 @@ static int own_step(const slat_cut *c, const slat_tile *tile, slat_step *s)
             continue;
         }
         const int64_t end = slat_min((key / block + 1) * block - 1, tile->last + 1);
-        const int64_t count = slat_min(end - key, STEP_ROWS - s->rows);
+        if (slat_crosses_stop(c, s, key)) break;
+        const int64_t count = slat_until_stop(c, key, slat_min(end - key, STEP_ROWS - s->rows));
         add_piece(s, key, count);
         key += count;
     }

@@ -75,6 +75,8 @@ static void cut(slat_cut *c)
     c->cut[LINE] = ceil_div(length, ceil_div(length, STEP_ROWS));
     c->steps = keys * ceil_div(length, c->cut[LINE]);
     c->keys = keys * length;
+    c->stop_unit = p->window[0].length > 1 || p->window[1].length > 1 ? 1 : STEP_ROWS;
+    c->near = 1;
 }
 
 /* Where the tile's box begins in dimension i, inside its dilation group, and its extent; keys of its queries. */
@@ -146,6 +148,14 @@ static void tile(const slat_cut *c, int64_t index, slat_tile *tile)
                               count);
 }
 
+/* Of `count` places of dimension i from `from` on: those before the stop, if any are. */
+static int64_t until_stop(const slat_cut *c, const slat_tile *tile, int i, int64_t from, int64_t count)
+{
+    if (i != c->stop_dim || c->stop == INT64_MAX) return count;
+    const int64_t stop = ceil_div(slat_max(c->stop - tile->group[i], 0), c->p->window[i].dilation);
+    return from < stop ? slat_min(count, stop - from) : count;
+}
+
 /* cursor: x, y and z, counted from the first of the tile's keys. A step stays in one plane of x. */
 static int step(const slat_cut *c, const slat_tile *tile, slat_step *s)
 {
@@ -153,16 +163,17 @@ static int step(const slat_cut *c, const slat_tile *tile, slat_step *s)
     int64_t size[3];
     for (int i = 0; i < 3; i++) size[i] = tile->key_end[i] - tile->key_begin[i];
     if (s->cursor[0] >= size[0]) return 0;
-    const int64_t length = slat_min(size[2] - s->cursor[2], c->cut[LINE]);
+    for (int i = 0; i < 3; i++) s->from[i] = tile->key_begin[i] + s->cursor[i];
+    const int64_t left = slat_min(size[2] - s->cursor[2], c->cut[LINE]),
+                  length = until_stop(c, tile, 2, s->from[2], left);
     const int64_t fit = length < size[2] ? 1 : slat_min(c->rows / length, PIECES);
-    const int64_t lines = slat_min(size[1] - s->cursor[1], fit);
+    const int64_t lines = until_stop(c, tile, 1, s->from[1], slat_min(size[1] - s->cursor[1], fit));
     s->pieces = (int32_t)lines;
     s->rows = (int32_t)(lines * length);
     s->line = (int32_t)length;
     s->dz = w[2].dilation;
     s->whole = 0;
     s->kind = SLAT_ATTEND;
-    for (int i = 0; i < 3; i++) s->from[i] = tile->key_begin[i] + s->cursor[i];
     for (int64_t y = 0; y < lines; y++)
         s->piece[y] = (slat_piece){slat_at(tile->group[0] + s->from[0] * w[0].dilation,
                                            tile->group[1] + (s->from[1] + y) * w[1].dilation,

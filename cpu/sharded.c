@@ -13,6 +13,8 @@ static void cut(slat_cut *c)
     c->tiles = ceil_div(p->tq, LANES) * c->cut[HEAD_TILES];
     c->lanes = lanes_of_tile(lanes, c->cut[HEADS]);
     c->rows = STEP_ROWS;
+    c->near = (double)slat_min((int64_t)p->shards.local_blocks * p->shards.block, p->tk);
+    c->behind = 1.0 / p->shards.stride;
     c->steps = ceil_div(p->tk, STEP_ROWS);
 }
 
@@ -49,7 +51,8 @@ static int step(const slat_cut *c, const slat_tile *tile, slat_step *s)
             continue;
         }
         const int64_t end = slat_min((column + 1) * shards->block, tile->last + 1);
-        const int64_t count = slat_min(end - key, STEP_ROWS - s->rows);
+        if (slat_crosses_stop(c, s, key)) break;
+        const int64_t count = slat_until_stop(c, key, slat_min(end - key, STEP_ROWS - s->rows));
         if (key + count - 1 > first || (column < near_all && !in_shard(shards, offset, column))) s->whole = 0;
         add_piece(s, key, count);
         key += count;

@@ -1,7 +1,42 @@
 /* The plan of the softmax primitives. */
 #include "softmax.h"
+#include <math.h>
+
+#define STOP_HEADS 16   /* key heads: fewer are worth halving */
+#define STOP_KEYS  1024 /* and so many keys */
 #include "cpu.h"
 #include "kernels.h"
+
+/* How many times queries see the keys before `key`, about. */
+static double work_before(const slat_cut *cut, double key)
+{
+    const slat_problem *p = cut->p;
+    const double queries = (double)slat_min(p->tq, p->tk), keys = (double)p->tk, first = keys - queries;
+    const double behind = queries * fmin(key, first) + fmax(key - first, 0) * (queries - fmax(key - first, 0) / 2);
+    return cut->near * queries * key / keys + cut->behind * behind;
+}
+
+/* Halves the work of a head's keys, where heads alone would not fill the threads of a large machine. */
+static void find_stop(slat_cut *cut)
+{
+    const slat_problem *p = cut->p;
+    const slat_point grid = slat_key_grid(p);
+    const int64_t extents[] = {grid.x, grid.y, grid.z};
+    cut->stop = INT64_MAX;
+    cut->stop_dim = grid.x > 1 ? 0 : grid.y > 1 ? 1 : 2;
+    if (p->pass == SLAT_FORWARD || p->b * p->hk >= STOP_HEADS || p->tk < STOP_KEYS) return;
+    double low = 0, high = (double)p->tk;
+    for (int i = 0; i < 40; i++) {
+        const double half = (low + high) / 2;
+        if (work_before(cut, half) < work_before(cut, (double)p->tk) / 2)
+            low = half;
+        else
+            high = half;
+    }
+    const int64_t extent = extents[cut->stop_dim], at = (int64_t)(low / (double)p->tk * (double)extent + 0.5);
+    const int64_t stop = (at + cut->stop_unit / 2) / cut->stop_unit * cut->stop_unit;
+    if (stop > 0 && stop < extent) cut->stop = stop;
+}
 
 slat_cut slat_softmax_cut(const slat_problem *p)
 {
@@ -11,8 +46,9 @@ slat_cut slat_softmax_cut(const slat_problem *p)
         [SLAT_OP_SHARDED] = &slat_sharded_walk,
         [SLAT_OP_LANDMARK] = &slat_landmark_walk,
     };
-    slat_cut cut = {.p = p, .walk = walks[p->op], .keys = p->tk};
+    slat_cut cut = {.p = p, .walk = walks[p->op], .keys = p->tk, .stop_unit = STEP_ROWS};
     cut.walk->cut(&cut);
+    find_stop(&cut);
     return cut;
 }
 

@@ -85,7 +85,34 @@ typedef struct {
     int32_t rows;        /* of a step at most */
     int64_t steps, keys; /* of a tile at most */
     int64_t cut[8];      /* the walk's own */
+
+    /* Backward sums dq over the keys before `stop` and over those from it on apart, so that two workers may share a
+     * head; no step has keys of both. A coordinate of dimension stop_dim of k's grid; INT64_MAX: they are not apart.
+     * The walk gives what stop is a multiple of, the keys that a query sees anywhere, and the share of all keys behind
+     * it. */
+    int64_t stop, stop_unit;
+    int32_t stop_dim;
+    double near, behind;
 } slat_cut;
+
+/* Of `count` keys of a sequence from `key` on: those before the stop, if any are. */
+static inline int64_t slat_until_stop(const slat_cut *cut, int64_t key, int64_t count)
+{
+    return key < cut->stop ? slat_min(count, cut->stop - key) : count;
+}
+
+/* Whether a step has keys before the stop, and `key` is not. */
+static inline int slat_crosses_stop(const slat_cut *cut, const slat_step *step, int64_t key)
+{
+    return step->pieces && step->piece[0].first.z < cut->stop && key >= cut->stop;
+}
+
+/* Whether a step stands behind the stop. */
+static inline int slat_is_behind(const slat_cut *cut, const slat_step *step)
+{
+    const slat_point at = step->piece[0].first;
+    return (cut->stop_dim == 0 ? at.x : cut->stop_dim == 1 ? at.y : at.z) >= cut->stop;
+}
 
 struct slat_walk {
     const char *name;

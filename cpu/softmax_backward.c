@@ -1,9 +1,9 @@
 /* Softmax attention backward, without atomics and with the same bits for any number of threads.
  *
- * There are two schedules of the same sums. `By head`: a worker takes a key head and walks its tiles, and every step
- * adds to dq, dk and dv: five products. Where key heads are too few for the threads, `by part`: rows' tiles give dq,
- * and ranges of keys, each walking all tiles that reach it, give dk and dv: seven products, but as many items as one
- * likes.
+ * There are three schedules of the same sums. `By head`: a worker takes a key head and walks its tiles, and every step
+ * adds to dq, dk and dv: five products. `By half`: two workers share a key head, one with the keys before the stop, one
+ * with those behind it; their sums for dq meet at the end. `By part`, for yet fewer heads: rows' tiles give dq, and
+ * ranges of keys, each walking all tiles that reach it, give dk and dv: seven products, but as many items as one likes.
  */
 #include "backward_tile.h"
 
@@ -22,28 +22,59 @@ static int64_t sum_floats(const backward *f, const slat_view *grad, int64_t colu
 /* ---- schedule and workspace ---- */
 
 #define APART_BYTES ((int64_t)32 << 20) /* of all workers' sums that could stand in place */
-#define SUM_BYTES   ((int64_t)64 << 20) /* of all workers' sums, before heads are cut into ranges of keys */
+#define HALF_BYTES  ((int64_t)48 << 20) /* by half: of all dq and of all workers' sums */
+#define SUM_BYTES   ((int64_t)48 << 20) /* of all workers' sums, before heads are cut into ranges of keys */
 
 static int64_t heads(const slat_problem *p)
 {
     return p->b * p->hk;
 }
 
+/* The stop, counted in keys. */
+static int64_t stop_key(const backward *f)
+{
+    const slat_point grid = slat_key_grid(f->p);
+    return f->cut->stop * (f->cut->stop_dim == 0 ? grid.y * grid.z : f->cut->stop_dim == 1 ? grid.z : 1);
+}
+
+/* Keys of the longer half. */
+static int64_t half_range(const backward *f)
+{
+    return slat_max(stop_key(f), f->p->tk - stop_key(f));
+}
+
+/* The schedule that takes the least time, in products of a head. per_key: bytes of one key's sums. */
+static slat_schedule choose(const backward *f, int64_t threads, int64_t per_key)
+{
+    const slat_problem *p = f->p;
+    const int64_t n = heads(p), rounds = (n + threads - 1) / threads, half_rounds = (2 * n + threads - 1) / threads;
+    const double part = 7.0 * (double)n / (double)threads, head = 5.0 * (double)rounds,
+                 half = 2.75 * (double)half_rounds;
+    if (!(p->grad_k.data || p->grad_v.data) || !(p->grad_q.data || p->grad_sink.data)) return BY_PART;
+    if (slat_min(n, threads) * per_key * p->tk > SUM_BYTES) return BY_PART;
+    if (head <= part && head <= half) return BY_HEAD;
+    if (f->cut->stop < INT64_MAX && half < part &&
+        kept_sides(p) * p->b * p->hq * p->tq * f->ld * 4 + slat_min(2 * n, threads) * per_key * half_range(f) <=
+            HALF_BYTES)
+        return BY_HALF;
+    return head <= part ? BY_HEAD : BY_PART;
+}
+
 static void schedule(backward *f, const slat_run *run)
 {
     const slat_problem *p = f->p;
-    f->apart = slat_min(heads(p), run->threads) * p->tk * (f->ld + f->ldv) * 4 <= APART_BYTES;
-    const int64_t threads = run->threads,
-                  per_key = (sum_floats(f, &p->grad_k, p->d) + sum_floats(f, &p->grad_v, p->dv)) * 4;
+    const int64_t threads = run->threads, n = slat_max(heads(p), 1);
+    const int64_t per_key = (sum_floats(f, &p->grad_k, p->d) + sum_floats(f, &p->grad_v, p->dv)) * 4;
     const int keys = p->grad_k.data || p->grad_v.data, queries = p->grad_q.data || p->grad_sink.data;
-    const int64_t rounds = (heads(p) + threads - 1) / threads;
-    f->by_part = !keys || !queries || rounds * 5 * threads > 7 * heads(p) ||
-                 slat_min(heads(p), threads) * per_key * p->tk > SUM_BYTES;
-    f->ranges = !keys ? 0 : 1;
-    if (f->by_part && keys) f->ranges = slat_max(slat_min(4 * threads / slat_max(heads(p), 1), p->tk / 512), 1);
-    if (f->by_part && keys) f->ranges = slat_max(f->ranges, (threads * per_key * p->tk + SUM_BYTES - 1) / SUM_BYTES);
-    f->range = f->ranges ? (p->tk + f->ranges - 1) / f->ranges : 0;
-    f->items.count = heads(p) * f->ranges + (f->by_part && queries ? heads(p) * f->cut->tiles : 0);
+    f->by = choose(f, threads, per_key);
+    f->apart = f->by == BY_HEAD && slat_min(n, threads) * p->tk * (f->ld + f->ldv) * 4 <= APART_BYTES;
+    f->ranges = f->by == BY_HALF ? 2 : keys;
+    if (f->by == BY_PART && keys) {
+        f->ranges = slat_max(slat_min(4 * threads / n, p->tk / 512), 1);
+        f->ranges = slat_max(f->ranges, (threads * per_key * p->tk + SUM_BYTES - 1) / SUM_BYTES);
+    }
+    f->range = f->by == BY_HALF ? half_range(f) : f->ranges ? (p->tk + f->ranges - 1) / f->ranges : 0;
+    f->items.count = heads(p) * f->ranges + (f->by == BY_PART && queries ? heads(p) * f->cut->tiles : 0);
 }
 
 /* A worker's memory begins with its bench; the buffers follow. `at` NULL: only the number of bytes. */
@@ -56,7 +87,7 @@ static size_t lay_out(const backward *f, char *at)
                               cut->lanes * p->dv,
                               cut->lanes * f->ld,
                               cut->lanes * f->ldv,
-                              cut->lanes * f->ld,
+                              2 * cut->lanes * f->ld,
                               cut->rows * f->ld,
                               cut->rows * f->ld,
                               cut->rows * f->ldv,
@@ -87,6 +118,12 @@ static size_t lay_out(const backward *f, char *at)
     return bytes;
 }
 
+static size_t half_bytes(const backward *f)
+{
+    const slat_problem *p = f->p;
+    return f->by == BY_HALF ? (size_t)(kept_sides(p) * p->b * p->hq * p->tq * f->ld) * sizeof(float) : 0;
+}
+
 static size_t sink_bytes(const backward *f)
 {
     return f->p->grad_sink.data ? (size_t)(f->p->b * f->p->hq * f->cut->tiles) * sizeof(double) : 0;
@@ -114,7 +151,7 @@ size_t slat_softmax_backward_bytes(const slat_cut *cut, const slat_run *run)
 {
     int32_t workers;
     const backward f = begin(cut, run, &workers);
-    return (size_t)workers * f.bench_bytes + sink_bytes(&f);
+    return (size_t)workers * f.bench_bytes + half_bytes(&f) + sink_bytes(&f);
 }
 
 /* ---- sums of a range of keys ---- */
@@ -169,8 +206,11 @@ static void do_range(const backward *f, bench *w, int64_t item)
     slat_key_sums *sums = &w->sums;
     set_head(f, w, head);
     sums->grid = slat_key_grid(p);
+    w->side = f->by == BY_HALF ? (int)range : BOTH;
     sums->first = slat_min(range * f->range, p->tk);
     sums->end = slat_min(sums->first + f->range, p->tk);
+    if (w->side == 0) sums->end = stop_key(f);
+    if (w->side == 1) sums->first = stop_key(f), sums->end = p->tk;
     sums->k = clear_sums(f, sums, &p->grad_k, w->sum_k, p->d, w->tile.b, w->tile.key_head);
     sums->v = clear_sums(f, sums, &p->grad_v, w->sum_v, p->dv, w->tile.b, w->tile.key_head);
     w->ahead = w->tile;
@@ -181,7 +221,7 @@ static void do_range(const backward *f, bench *w, int64_t item)
             f->cut->walk->tile(f->cut, i + 1, &w->ahead);
         else
             w->ahead.strips = 0;
-        run_tile(f, w, head * f->cut->tiles + i, !f->by_part);
+        run_tile(f, w, head * f->cut->tiles + i, f->by != BY_PART);
     }
     store_sums(f, sums, &sums->k, &p->grad_k, p->d, w->tile.b, w->tile.key_head, f->sign);
     store_sums(f, sums, &sums->v, &p->grad_v, p->dv, w->tile.b, w->tile.key_head, 1);
@@ -199,10 +239,23 @@ static void work(void *ctx, int32_t worker)
             continue;
         }
         w->sums = (slat_key_sums){.first = 0, .end = 0};
+        w->side = BOTH;
         w->ahead.strips = 0;
         set_head(f, w, row / f->cut->tiles);
         f->cut->walk->tile(f->cut, f->cut->tiles - 1 - row % f->cut->tiles, &w->tile);
         run_tile(f, w, row / f->cut->tiles * f->cut->tiles + f->cut->tiles - 1 - row % f->cut->tiles, 1);
+    }
+}
+
+/* By half: dq of every tile, when both sides are there. */
+static void join(void *ctx, int32_t worker)
+{
+    backward *f = ctx;
+    bench *w = (bench *)(f->benches + (size_t)worker * f->bench_bytes);
+    for (int64_t item; (item = slat_next_item(&f->items)) >= 0;) {
+        set_head(f, w, item / f->cut->tiles);
+        f->cut->walk->tile(f->cut, item % f->cut->tiles, &w->tile);
+        join_tile(f, &w->tile);
     }
 }
 
@@ -226,7 +279,13 @@ void slat_softmax_backward(const slat_cut *cut, const slat_run *run)
     int32_t workers;
     backward f = begin(cut, run, &workers);
     f.benches = run->workspace;
-    f.sink = (double *)(f.benches + (size_t)workers * f.bench_bytes);
+    f.half = (float *)(f.benches + (size_t)workers * f.bench_bytes);
+    f.sink = (double *)((char *)f.half + half_bytes(&f));
     slat_parallel(run, workers, work, &f);
+    if (f.by == BY_HALF && p->grad_q.data) {
+        atomic_store(&f.items.next, 0);
+        f.items.count = heads(p) * cut->tiles;
+        slat_parallel(run, workers, join, &f);
+    }
     if (p->grad_sink.data) add_sinks(&f);
 }

@@ -78,7 +78,7 @@ typedef struct {
     float lse[LANES], delta[LANES]; /* lse in units of log2; delta less grad_lse */
     float *q_lanes, *o_lanes;       /* q and grad_o transposed: [d, wide], [dv, wide] */
     float *q, *grad_o;              /* [wide, ld], [wide, ldv] */
-    float *grad_q;                  /* [wide, ld] */
+    float *grad_q[2];               /* [wide, ld]: over the keys before the stop, and those behind it */
 } slat_rows;
 
 /* S and dP of a group become P and dS. */

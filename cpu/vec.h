@@ -1,4 +1,4 @@
-/* A vector of f32 lanes: 8 on AVX2, 16 on AVX-512. It and the two files that it includes are the only ones that
+/* A vector of f32 lanes: 8 on AVX2, 16 on AVX-512. This file and the two that it includes are the only ones that
  * know intrinsics.
  *
  * Every C file of this folder that includes it is compiled once per instruction set. CPU_NAME gives each copy of an

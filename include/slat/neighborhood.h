@@ -53,7 +53,7 @@ SLAT_API slat_status slat_neighborhood_backward(const slat_exec *exec, const sla
 
 /**
  * The keys that a query sees in one dimension: first, first + dilation, ..., `count` of them.
- * @param length   of the dimension
+ * @param length   of the dimension, 1 to 2^62 - 1
  * @param window, stride, dilation, causal  as in slat_neighborhood
  * @param query    its place in the dimension, 0 to length - 1
  * @param first    receives the first key
