@@ -65,8 +65,9 @@ static void finish_lane(const forward *f, const slat_tile *tile, const slat_stri
     const slat_problem *p = f->p;
     float scale = sum > 0 ? 1 / sum : sum == 0 ? 0 : sum; /* NaN stays */
     double lse = sum == 0 ? -INFINITY : LN2 * (double)max + (double)logf(sum);
-    if (p->sink.data) {
-        const double sink = ((const float *)p->sink.data)[slat_lane_head(strip, l) * p->sink.head];
+    const double sink =
+        p->sink.data ? (double)((const float *)p->sink.data)[slat_lane_head(strip, l) * p->sink.head] : -INFINITY;
+    if (sink != -INFINITY) {
         const double top = fmax(lse, sink), all = top + log(exp(lse - top) + exp(sink - top));
         scale *= (float)exp(lse - all);
         lse = lse == lse ? all : lse;
