@@ -138,8 +138,10 @@ int main(int argc, char **argv)
 {
     const char *names[SUBJECT_BACKENDS];
     const int32_t backends = subject_backends(names);
-    row *rows = malloc(sizeof *rows * 4 * CASE_PROBLEMS * SUBJECT_BACKENDS), *r = rows;
+    static row *rows; /* the harness keeps what points into them to the end */
+    rows = malloc(sizeof *rows * 4 * CASE_PROBLEMS * SUBJECT_BACKENDS);
     if (!rows) return 3;
+    row *r = rows;
     for (int32_t n = 0; n < CASE_PROBLEMS; n++) {
         const case_problem *c = &case_problems[n];
         if (!c->types || c->types & CASE_F64) harness_add(definition, c, "%s definition", c->id);
