@@ -8,10 +8,10 @@
 #include "harness.h"
 #include "subject.h"
 
-enum { SECONDS = 20 }; /* a child that waits for threads which it has not got is ended */
+enum { SECONDS = 60 }; /* a child that waits for threads which it has not got is ended */
 
 static const problem_parameters parameters = {
-    .op = OP_NEIGHBORHOOD, .type = TENSOR_F32, .b = 1, .tq = {2048}, .hq = 4, .d = 64, .neighborhood = {.window = {256}}};
+    .op = OP_NEIGHBORHOOD, .type = TENSOR_F32, .b = 1, .tq = {1024}, .hq = 4, .d = 64, .neighborhood = {.window = {256}}};
 
 static void child(problem *p, const problem *before, const slat_exec *exec)
 {
