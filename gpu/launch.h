@@ -5,7 +5,7 @@
 #include <tuple>
 #include <utility>
 
-constexpr int slat_block = 256; /* of a block, in every kernel */
+constexpr int slat_block = 256; /* threads of a block, where a kernel does not say otherwise */
 
 /* Brings the kernel onto the current device, so that a later capture has nothing to load, and grants its shared memory.
  */
@@ -18,10 +18,10 @@ template <class... P> cudaError_t slat_load(void (*kernel)(P...), size_t shared)
 }
 
 template <class... P, size_t... I>
-cudaError_t slat_start(void (*kernel)(P...), unsigned blocks, size_t shared, cudaStream_t stream,
+cudaError_t slat_start(void (*kernel)(P...), unsigned blocks, unsigned threads, size_t shared, cudaStream_t stream,
                        std::tuple<P...> &arguments, std::index_sequence<I...>)
 {
     void *pointers[] = {(void *)&std::get<I>(arguments)...};
-    return cudaLaunchKernel((const void *)kernel, dim3(blocks), dim3(slat_block), pointers, shared, stream);
+    return cudaLaunchKernel((const void *)kernel, dim3(blocks), dim3(threads), pointers, shared, stream);
 }
 #endif

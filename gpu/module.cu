@@ -62,8 +62,8 @@ const slat_backend_table cuda = {
     {{both, both}, {both, both}, {both, both}, {both, both}, {both, both}, {both, none}, {both, both}, {both, none}},
 };
 
-const slat_backend_table *const backends[] = {&cuda};
-const slat_module_table table = {SLAT_ABI, 1, backends};
+const slat_backend_table *const backends[] = {&cuda, &slat_sm90_table};
+const slat_module_table table = {SLAT_ABI, 2, backends};
 
 } // namespace
 

@@ -31,8 +31,29 @@ void *slat_session::take(int64_t count, size_t size)
     return at;
 }
 
+void slat_session::clear(void *at, size_t count)
+{
+    if (error == cudaSuccess && !planning) error = cudaMemsetAsync(at, 0, count, stream);
+}
+
+slat_view slat_session::mapped(const slat_view &view) const
+{
+    slat_view v = view;
+    if (planning) v.data = (void *)256;
+    return v;
+}
+
+int slat_session::processors()
+{
+    int count = 1;
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, problem.device.device_id);
+    return count;
+}
+
 slat_status slat_session::finish(slat_plan *plan)
 {
+    if (refused && error == cudaSuccess) return slat_cuda_host->fail(SLAT_UNSUPPORTED, "%s", refused);
     if (error != cudaSuccess) return slat_cuda_failed(planning ? "loading a kernel" : "launching a kernel", error);
     if (plan) {
         plan->workspace = bytes;

@@ -19,9 +19,25 @@ class slat_session
     /* `count` elements of workspace, 256-byte aligned; NULL while planning. */
     void *take(int64_t count, size_t size);
 
+    /* Sets bytes that `take` gave to 0. */
+    void clear(void *at, size_t count);
+
+    /* What a tensor map is made of: the tensor's data, or any address while planning. */
+    slat_view mapped(const slat_view &view) const;
+
+    /* Multiprocessors of the call's device. */
+    int processors();
+
     /* `blocks` of slat_block threads; none: nothing is launched. Kernels stride over more work than a grid has blocks.
      */
     template <class... P, class... A> void launch(void (*kernel)(P...), int64_t blocks, size_t shared, A &&...arguments)
+    {
+        launch_wide(kernel, blocks, slat_block, shared, std::forward<A>(arguments)...);
+    }
+
+    /* Blocks of `threads`. */
+    template <class... P, class... A>
+    void launch_wide(void (*kernel)(P...), int64_t blocks, int threads, size_t shared, A &&...arguments)
     {
         if (error != cudaSuccess || blocks <= 0) return;
         ++launches;
@@ -31,8 +47,11 @@ class slat_session
         }
         std::tuple<P...> values(std::forward<A>(arguments)...);
         const unsigned grid = blocks < INT32_MAX ? (unsigned)blocks : (unsigned)INT32_MAX;
-        error = slat_start(kernel, grid, shared, stream, values, std::index_sequence_for<P...>());
+        error = slat_start(kernel, grid, (unsigned)threads, shared, stream, values, std::index_sequence_for<P...>());
     }
+
+    /* The kernels do not compute this problem: finish() says SLAT_UNSUPPORTED. Only while planning. */
+    void refuse(const char *sentence) { refused = sentence; }
 
     slat_status finish(slat_plan *plan); /* plan: NULL when run */
 
@@ -42,6 +61,7 @@ class slat_session
     char *workspace;
     size_t bytes = 0;
     int32_t launches = 0;
+    const char *refused = NULL;
     int previous = -1; /* the caller's device, where it is another one */
     cudaError_t error = cudaSuccess;
 };
@@ -55,6 +75,11 @@ void slat_cuda_lightning(slat_session &);
 void slat_cuda_lightning_step(slat_session &);
 void slat_cuda_merge(slat_session &);
 void slat_cuda_transpose(slat_session &);
+
+/* Of them, the gradient of lightning's slopes alone. */
+void slat_cuda_lightning_slopes(slat_session &);
+
+extern const slat_backend_table slat_sm90_table; /* `cuda-sm90` */
 
 extern const slat_host *slat_cuda_host; /* how to say what went wrong */
 

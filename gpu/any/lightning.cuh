@@ -201,5 +201,9 @@ inline int32_t slices_of(const scan &s)
 /* lightning_slope.cu: the gradient of the slopes, for the scan of forward with grad_y and grad_end. */
 void enqueue_slopes(slat_session &session, scan s);
 
+/* Adds up parts [batches, heads, slices], each head in one order. */
+__global__ void lightning_slope_sum(const float *parts, int64_t batches, int32_t heads, int32_t slices, float *to,
+                                    int64_t stride);
+
 } // namespace simt
 #endif

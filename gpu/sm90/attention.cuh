@@ -1,0 +1,97 @@
+/* Enqueues softmax attention over a walk: the host's side of the loop. */
+#ifndef SLAT_SM90_ATTENTION_CUH
+#define SLAT_SM90_ATTENTION_CUH
+#include "session.h"
+#include "softmax_loop.cuh"
+#include "tensor_map.h"
+#include <type_traits>
+
+namespace sm90
+{
+
+inline slat_status unsupported(const char *sentence)
+{
+    return slat_cuda_host->fail(SLAT_UNSUPPORTED, "backend 'cuda-sm90': %s", sentence);
+}
+
+/* The largest power of 2 that divides n and is at most `limit`, as an exponent. */
+inline int twos(int n, int limit)
+{
+    int shift = 0;
+    while (n % (2 << shift) == 0 && 2 << shift <= limit) ++shift;
+    return shift;
+}
+
+/* The widths that have kernels; others are computed as the next one, on zeros. */
+inline int channels_of(const slat_problem &p)
+{
+    const int most = p.d > p.dv ? p.d : p.dv;
+    return most <= 64 ? 64 : most <= 96 ? 96 : most <= 128 ? 128 : most <= 192 ? 192 : 256;
+}
+
+inline slat_status check_forward(const slat_problem &p)
+{
+    if (p.type != SLAT_BF16 && p.type != SLAT_F16) return unsupported("tensors of other types than f16 and bf16 are not served");
+    if (!p.aligned || !p.strides16) return unsupported("data and strides that are no multiples of 16 bytes are not served");
+    if (p.scale < 0) return unsupported("scale: negative ones are not served");
+    if (p.tq > INT32_MAX - tile_rows || p.tk > INT32_MAX / 2) return unsupported("sequences of more than 2^30 tokens are not served");
+    if (p.b * p.hq > INT32_MAX) return unsupported("more than 2^31 - 1 heads are not served");
+    return SLAT_OK;
+}
+
+/* Heads whose keys and values should stay in the cache together. */
+inline int heads_together(const slat_problem &p)
+{
+    constexpr int64_t cache = 8 << 20;
+    const int64_t bytes = p.tk * (p.d + p.dv) * 2 * p.hk / p.hq;
+    return (int)slat_min(slat_max(cache / slat_max(bytes, 1), 1), p.b * p.hq);
+}
+
+/* run: tokens of K and V that come in one copy. */
+template <class T, int D, class Walk> void enqueue_forward(slat_session &session, const Walk &walk, int run)
+{
+    const slat_problem &p = session.problem;
+    const slat_view views[] = {session.mapped(p.q), session.mapped(p.k), session.mapped(p.v), session.mapped(p.o)};
+    CUtensorMap q, k, v, o = {};
+    forward_call call = {};
+    call.wide = p.o.type == SLAT_F32;
+    call.tiles = (int32_t)((p.tq + tile_rows - 1) / tile_rows);
+    call.heads = (int32_t)(p.b * p.hq);
+    call.group = heads_together(p);
+    call.scale = (float)(p.scale * 1.4426950408889634);
+    if (!p.tk || !slat_map_sequence(&q, &views[0], p.b, p.tq, p.hq, p.d, tile_rows) ||
+        !slat_map_sequence(&k, &views[1], p.b, p.tk, p.hk, p.d, run) || !slat_map_sequence(&v, &views[2], p.b, p.tk, p.hk, p.dv, run) ||
+        (!call.wide && !slat_map_sequence(&o, &views[3], p.b, p.tq, p.hq, p.dv, group_rows))) {
+        session.refuse("tensors without elements, or strides that a tensor map cannot hold, are not served");
+        return;
+    }
+    const int64_t work = (int64_t)call.tiles * call.heads, blocks = slat_min(work, session.processors());
+    if (work > blocks) {
+        call.next = (int32_t *)session.take(1, sizeof(int32_t));
+        session.clear(call.next, sizeof(int32_t));
+    }
+    session.launch_wide(softmax_forward<T, D, Walk>, blocks, softmax_threads, sizeof(forward_room<D, Walk>) + 1024, p, walk, call, q, k,
+                        v, o);
+}
+
+/* Calls choose(type, width), which gives a function, for the call's type and width. */
+template <class Choose> void for_shape(slat_session &session, const Choose &choose)
+{
+    const slat_problem &p = session.problem;
+    const auto of_type = [&](auto type) {
+        switch (channels_of(p)) {
+        case 64: return choose(type, std::integral_constant<int, 64>())(session);
+        case 96: return choose(type, std::integral_constant<int, 96>())(session);
+        case 128: return choose(type, std::integral_constant<int, 128>())(session);
+        case 192: return choose(type, std::integral_constant<int, 192>())(session);
+        default: return choose(type, std::integral_constant<int, 256>())(session);
+        }
+    };
+    if (p.type == SLAT_BF16)
+        of_type(__nv_bfloat16());
+    else
+        of_type(__half());
+}
+
+} // namespace sm90
+#endif

@@ -1,0 +1,69 @@
+/* Lightning attention on Hopper: the kernel of the scan, and the launch of one or two of them. */
+#ifndef SLAT_SM90_LIGHTNING_CUH
+#define SLAT_SM90_LIGHTNING_CUH
+#include "lightning_rows.cuh"
+#include "session.h"
+
+namespace sm90
+{
+
+/* Scans that run side by side, the blocks of one head next to each other: what both read comes from memory once. */
+struct scans {
+    scan job[2];
+};
+
+template <class T, int DEPTH, int SLABS>
+__global__ void __launch_bounds__(3 * group, 1) lightning_scan(const __grid_constant__ scans jobs, const split by)
+{
+    typedef chunk_room<DEPTH, SLABS> room;
+    extern __shared__ uint8_t raw[];
+    room &s = room_in<room>(raw);
+    s.init();
+    const scan &p = jobs.job[blockIdx.x % by.jobs];
+    const work w = work_of(p, by, blockIdx.x);
+    const int role = __shfl_sync(~0u, threadIdx.x / group, 0);
+    if (role == 0) {
+        registers_give<40>();
+        if (threadIdx.x == 0) produce(s, p, w);
+    } else if (role == 1) {
+        registers_take<232>();
+        keep_state<T>(s, p, w);
+    } else {
+        registers_take<232>();
+        write_rows<T>(s, p, w);
+    }
+}
+
+template <class T, int DEPTH, int SLABS>
+void launch_scans(slat_session &session, const scans &jobs, const split &by, int64_t blocks)
+{
+    typedef chunk_room<DEPTH, SLABS> room;
+    session.launch_wide(lightning_scan<T, DEPTH, SLABS>, blocks, 3 * group, room_bytes<room>, jobs, by);
+}
+
+/* Columns of a and b in shared memory, and 64 columns of c a block, once or twice. */
+template <class T>
+void launch_scans(slat_session &session, const scans &jobs, const split &by, int64_t blocks, int depth, int slabs)
+{
+    if (depth <= 64)
+        slabs == 1 ? launch_scans<T, 64, 1>(session, jobs, by, blocks)
+                   : launch_scans<T, 64, 2>(session, jobs, by, blocks);
+    else if (depth <= 128)
+        slabs == 1 ? launch_scans<T, 128, 1>(session, jobs, by, blocks)
+                   : launch_scans<T, 128, 2>(session, jobs, by, blocks);
+    else if (depth <= 192)
+        launch_scans<T, 192, 1>(session, jobs, by, blocks);
+    else
+        launch_scans<T, 256, 1>(session, jobs, by, blocks);
+}
+
+/* lightning_bf16.cu, lightning_f16.cu */
+void launch_scans_bf16(slat_session &, const scans &, const split &, int64_t blocks, int depth, int slabs);
+void launch_scans_f16(slat_session &, const scans &, const split &, int64_t blocks, int depth, int slabs);
+
+/* lightning_slope.cu: dslopes of the scan of forward whose y is do and whose end is dS_T; depth is at most 128. */
+constexpr int slope_depth = 128;
+void enqueue_slopes(slat_session &, const scan &);
+
+} // namespace sm90
+#endif

@@ -1,0 +1,14 @@
+/* What the backend `cuda-sm90` serves. Each check decides from shapes, strides, types and alignment alone; the sentence
+ * of a SLAT_UNSUPPORTED names what is not served.
+ */
+#ifndef SLAT_SM90_H
+#define SLAT_SM90_H
+#include "session.h"
+
+slat_status slat_sm90_block_sparse_check(const slat_problem &);
+void slat_sm90_block_sparse(slat_session &);
+slat_status slat_sm90_lightning_check(const slat_problem &);
+void slat_sm90_lightning(slat_session &);
+slat_status slat_sm90_lightning_step_check(const slat_problem &);
+void slat_sm90_lightning_step(slat_session &);
+#endif

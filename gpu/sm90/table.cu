@@ -1,0 +1,71 @@
+/* The backend `cuda-sm90`: kernels for Hopper's tensor cores and copy engine. What they do not compute is left to
+ * `cuda`.
+ */
+#include "sm90.h"
+
+namespace
+{
+
+struct entry {
+    const char *name;
+    slat_status (*check)(const slat_problem &);
+    void (*enqueue)(slat_session &);
+};
+
+template <const entry &e> slat_status plan(const slat_problem *p, const slat_run *run, slat_plan *plan)
+{
+    SLAT_TRY(e.check(*p));
+    plan->kernel = e.name;
+    slat_session session(p, run, true);
+    e.enqueue(session);
+    return session.finish(plan);
+}
+
+template <const entry &e> slat_status run(const slat_problem *p, const slat_run *run)
+{
+    slat_session session(p, run, false);
+    e.enqueue(session);
+    return session.finish(NULL);
+}
+
+template <const entry &e> constexpr slat_kernel kernel_of = {plan<e>, run<e>};
+
+/* Machine code for 9.0 runs on 9.0 alone. */
+int32_t rank(DLDevice device)
+{
+    int count = 0, major = 0, minor = 0;
+    if (cudaGetDeviceCount(&count) != cudaSuccess || device.device_id < 0 || device.device_id >= count ||
+        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.device_id) != cudaSuccess ||
+        cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device.device_id) != cudaSuccess) {
+        cudaGetLastError();
+        return 0;
+    }
+    return major == 9 && minor == 0 ? 20 : 0;
+}
+
+constexpr entry block_sparse = {"block_sparse_sm90", slat_sm90_block_sparse_check, slat_sm90_block_sparse};
+
+constexpr entry lightning = {"lightning_sm90", slat_sm90_lightning_check, slat_sm90_lightning};
+
+constexpr entry lightning_step = {"lightning_step_sm90", slat_sm90_lightning_step_check, slat_sm90_lightning_step};
+
+constexpr slat_kernel none = {NULL, NULL};
+
+} // namespace
+
+const slat_backend_table slat_sm90_table = {
+    SLAT_ABI,
+    "cuda-sm90",
+    kDLCUDA,
+    rank,
+    {
+        {kernel_of<block_sparse>, none}, /* block_sparse */
+        {none, none},                    /* neighborhood */
+        {none, none},                    /* sharded */
+        {none, none},                    /* landmark */
+        {kernel_of<lightning>, kernel_of<lightning>},       /* lightning */
+        {kernel_of<lightning_step>, none}, /* lightning_step */
+        {none, none},                    /* merge */
+        {none, none},                    /* transpose */
+    },
+};
