@@ -86,6 +86,11 @@ void bench_subject_turn(const bench_row *, bench_subject *, int i);
 slat_status bench_subject_call(const bench_subject *, int i);
 void bench_subject_release(void);
 
+/* inputs.c: the problem on the host; with `narrow` its q, k, v and states stand for wider ones, of which only the extents
+ * tell. The same on a device, with tensors of the real width, filled at random. NULL with the sentence. */
+problem *bench_host_problem(const problem_parameters *parameters, bool narrow, sentence *why);
+problem *bench_device_problem(const problem *host, layout kind, const memory *device, sentence *why);
+
 /* row.c */
 void bench_row_run(void *row, shim_state *);
 bool bench_runnable(const bench_row *, shim_state *); /* false: skipped, with the reason */

@@ -216,6 +216,7 @@ bool bench_ceilings_cpu(bench_ceilings *c, char *reason, size_t size)
     }
     c->fma_one = bench_fma(1);
     c->fma = bench_fma(omp_get_max_threads());
+    c->tiles = bench_tiles(omp_get_max_threads());
     c->copy = measure_memory(copy_plain, (char *)to, (char *)from, 2.0 * BUFFER);
     c->stream_copy = measure_memory(copy_stream, (char *)to, (char *)from, 2.0 * BUFFER);
     c->read = measure_memory(read_all, (char *)to, (char *)from, 1.0 * BUFFER);

@@ -9,6 +9,7 @@
 typedef struct {
     double matrix;      /* f32 matrix product of 2048^3 on a CPU, bf16 of 8192^3 on a GPU */
     double matrix_bf16; /* CPU: bf16 product of 2048^3, where the BLAS has one */
+    double tiles;       /* CPU: bench_tiles(all threads) */
     double copy;        /* bytes read and written */
     double stream_copy; /* CPU: the same with non-temporal stores */
     double read;        /* CPU: bytes read */
@@ -31,6 +32,9 @@ double bench_median(double *samples, int64_t count);
 /* fma.c: TFLOP/s of a loop that lives in registers, at the machine's widest instruction set. */
 double bench_fma(int threads);
 const char *bench_instruction_set(void); /* "avx512", "avx2", or "baseline" */
+
+/* tiles.c: the same for bf16 products in AMX's tiles; 0 where there are none. */
+double bench_tiles(int threads);
 
 /* ceilings.c: the CPU's. A few seconds; false with a sentence where even copies cannot be measured. */
 bool bench_ceilings_cpu(bench_ceilings *ceilings, char *reason, size_t size);

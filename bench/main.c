@@ -15,7 +15,8 @@ static const char usage[] =
     "  --full        rows of scalar at full size (minutes), not one head and some rows\n"
     "  --self-check  only hold the layouts' block and pair counts against the published ones\n"
     "  --ceilings    only measure what the machine can do\n"
-    "Rows are ID/BACKEND/PASS. Threads: OMP_NUM_THREADS.\n";
+    "Rows are ID/BACKEND/PASS. Threads: OMP_NUM_THREADS. --benchmark_min_time=0.01 measures each row once: at least 5\n"
+    "calls, or 1 second.\n";
 
 static const bench_list *const lists[] = {&bench_block_sparse, &bench_neighborhood, &bench_sharded,
                                           &bench_landmark,     &bench_lightning,    &bench_small};
@@ -25,6 +26,25 @@ static const char *const pass_names[BENCH_PASSES] = {"forward", "backward", "bac
 /* Google Benchmark keeps their addresses. */
 static bench_row rows[1024];
 static size_t row_count;
+
+/* Rows that the filter takes, by device. */
+static struct {
+    int cpu, gpu, absent;
+    bool broken; /* the filter is no regular expression */
+} taken;
+
+static void count_taken(const bench_row *row, const char *name)
+{
+    const int takes = shim_takes(name);
+    taken.broken |= takes < 0;
+    if (takes <= 0) return;
+    if (!row->device)
+        taken.absent++;
+    else if (row->device == bench_device_cpu())
+        taken.cpu++;
+    else
+        taken.gpu++;
+}
 
 static void add_rows(const bench_workload *w, const char *backend, int32_t rank, const bench_device *device,
                      const char *absent)
@@ -37,6 +57,7 @@ static void add_rows(const bench_workload *w, const char *backend, int32_t rank,
         char name[128];
         snprintf(name, sizeof name, "%s/%s/%s", w->id, backend, pass_names[pass]);
         shim_register(name, w->unit ? w->unit : "ms", bench_row_run, row);
+        count_taken(row, name);
     }
 }
 
@@ -54,15 +75,9 @@ static void add_workload(const bench_workload *w, const bench_device *gpu, const
     if (count == 0) add_rows(w, "cuda", 0, NULL, "libslat has no backend for this device");
 }
 
-static void add_context(bool ceilings)
+static void add_cpu_ceilings(void)
 {
     char text[200];
-    snprintf(text, sizeof text, "%s", slat_version());
-    shim_context("slat", text);
-    snprintf(text, sizeof text, "%d", bench_set.threads);
-    shim_context("threads", text);
-    shim_context("instruction_set", bench_instruction_set());
-    if (!ceilings) return;
     const char *reason;
     const bench_ceilings *c = bench_ceilings_of(bench_device_cpu(), &reason);
     if (!c) {
@@ -78,8 +93,38 @@ static void add_context(bool ceilings)
         snprintf(text, sizeof text, "%.4f TFLOP/s", c->matrix_bf16);
         shim_context("sbgemm_2048", text);
     }
+    if (c->tiles > 0) {
+        snprintf(text, sizeof text, "%.4f TFLOP/s", c->tiles);
+        shim_context("bf16_tile_peak", text);
+    }
     snprintf(text, sizeof text, "copy %.1f, non-temporal copy %.1f, read %.1f GB/s", c->copy, c->stream_copy, c->read);
     shim_context("memory", text);
+}
+
+static void add_gpu_ceilings(const bench_device *gpu)
+{
+    char text[200];
+    const char *reason;
+    const bench_ceilings *c = bench_ceilings_of(gpu, &reason);
+    shim_context("gpu", gpu->name);
+    if (!c || c->matrix <= 0) shim_context("gpu_ceilings", reason);
+    if (!c) return;
+    snprintf(text, sizeof text, "%s, bf16 product of 8192^3 %.1f TFLOP/s; copy of 2 GiB %.1f GB/s", c->library,
+             c->matrix, c->copy);
+    shim_context("gpu_ceilings", text);
+}
+
+/* Ceilings of the devices whose rows will run. */
+static void add_context(const bench_device *gpu)
+{
+    char text[200];
+    snprintf(text, sizeof text, "%s", slat_version());
+    shim_context("slat", text);
+    snprintf(text, sizeof text, "%d", bench_set.threads);
+    shim_context("threads", text);
+    shim_context("instruction_set", bench_instruction_set());
+    if (taken.cpu) add_cpu_ceilings();
+    if (taken.gpu) add_gpu_ceilings(gpu);
 }
 
 static void print_ceilings(const bench_device *device, const char *absent)
@@ -92,6 +137,7 @@ static void print_ceilings(const bench_device *device, const char *absent)
     }
     printf("%s: matrix product %.4f TFLOP/s (%s)", device->name, c->matrix, c->library);
     if (c->matrix_bf16 > 0) printf(", in bf16 %.4f", c->matrix_bf16);
+    if (c->tiles > 0) printf(", bf16 tile peak %.4f", c->tiles);
     if (c->fma > 0)
         printf(", FMA peak %.4f TFLOP/s (%s; one thread %.4f)", c->fma, bench_instruction_set(), c->fma_one);
     printf("; copy %.1f GB/s", c->copy);
@@ -141,9 +187,14 @@ int main(int argc, char **argv)
         fputs(usage, stderr);
         return 2;
     }
-    add_context(!list);
     for (size_t l = 0; l < sizeof lists / sizeof *lists; l++)
         for (int i = 0; i < lists[l]->count; i++) add_workload(&lists[l]->workloads[i], gpu, no_gpu);
+    if (taken.broken || taken.cpu + taken.gpu + taken.absent == 0) {
+        fprintf(stderr, "slat-bench: --benchmark_filter=%s: %s; --benchmark_list_tests names the rows\n", shim_filter(),
+                taken.broken ? "not a regular expression" : "no row has such a name");
+        return 2;
+    }
+    if (!list) add_context(gpu);
     shim_run();
     bench_subject_release();
     return bench_failed() ? 1 : 0;

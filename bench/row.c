@@ -115,6 +115,8 @@ static void report(const bench_row *row, const bench_subject *s, sample_set *sam
     shim_counter(state, "samples", (double)samples->count);
     if (watch->ceilings && watch->ceilings->matrix_bf16 > 0 && s->p[0]->extents.type == TENSOR_BF16)
         shim_counter(state, "ceiling_bf16", watch->ceilings->matrix_bf16);
+    if (watch->ceilings && watch->ceilings->tiles > 0 && s->p[0]->extents.type == TENSOR_BF16)
+        shim_counter(state, "tile_peak_bf16", watch->ceilings->tiles);
     shim_label(state, note);
     shim_time(state, time[slower]);
 }

@@ -1,6 +1,7 @@
 // Google Benchmark behind shim.h.
 #include "shim.h"
 #include <benchmark/benchmark.h>
+#include <regex>
 #include <string>
 
 static benchmark::State &state_of(shim_state *state) { return *reinterpret_cast<benchmark::State *>(state); }
@@ -9,6 +10,25 @@ bool shim_initialize(int *argc, char **argv)
 {
     benchmark::Initialize(argc, argv);
     return !benchmark::ReportUnrecognizedArguments(*argc, argv);
+}
+
+const char *shim_filter(void)
+{
+    static const std::string filter = benchmark::GetBenchmarkFilter();
+    return filter.c_str();
+}
+
+// As Google Benchmark reads it: "" and "all" are everything, "-" in front turns it round, and manual time is part of a name.
+int shim_takes(const char *name)
+{
+    static const std::string filter = shim_filter();
+    const bool turned = !filter.empty() && filter[0] == '-', all = filter.empty() || filter == "all";
+    try {
+        static const std::regex expression(all ? "." : filter.substr(turned), std::regex_constants::extended);
+        return std::regex_search(std::string(name) + "/manual_time", expression) != turned;
+    } catch (const std::regex_error &) {
+        return -1;
+    }
 }
 
 void shim_context(const char *key, const char *value) { benchmark::AddCustomContext(key, value); }

@@ -17,6 +17,11 @@ void shim_context(const char *key, const char *value);
 /* A row with manual time, shown in `unit` ("ns", "us", "ms"). */
 void shim_register(const char *name, const char *unit, void (*run)(void *row, shim_state *state), void *row);
 void shim_run(void);
+/* Whether --benchmark_filter takes the row of this name: 1, 0, or -1 where it is no regular expression. After
+ * shim_initialize(). */
+int shim_takes(const char *name);
+/* The filter as it was given. */
+const char *shim_filter(void);
 
 /* Inside a row. The loop is `while (shim_next(state))`. */
 bool shim_next(shim_state *state);

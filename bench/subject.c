@@ -82,7 +82,6 @@ static bool counts_agree(const bench_workload *w, const problem *p, bool reduced
     return false;
 }
 
-/* Inputs are made, and their work is counted, on the host: index tensors are read there. */
 static bool make_problems(const bench_row *row, bool reduced, bool states, shim_state *state)
 {
     bench_subject *s = &now.subject;
@@ -106,7 +105,8 @@ static bool make_problems(const bench_row *row, bool reduced, bool states, shim_
     now.memory = row->device->memory;
     s->reduced = reduced;
     s->layouts = p.op == OP_LIGHTNING_STEP ? 1 : 2;
-    problem *host = problem_new(&p, LAYOUT_PLAIN, memory_host(), &why);
+    const bool on_host = memory_on_host(now.memory);
+    problem *host = bench_host_problem(&p, !on_host, &why);
     if (!host) {
         bench_fail(state, "%s", why.text);
         return false;
@@ -115,10 +115,11 @@ static bool make_problems(const bench_row *row, bool reduced, bool states, shim_
         s->work[pass] = w->limit == BENCH_MATRIX ? problem_flops(host, (problem_pass)pass) * 1e-12
                                                  : problem_bytes(host, (problem_pass)pass) * 1e-9;
     const bool good = counts_agree(w, host, reduced, state);
-    if (memory_on_host(now.memory)) s->p[0] = host;
-    else s->p[0] = problem_copy(host, LAYOUT_PLAIN, now.memory, &why);
-    if (s->p[0] && s->layouts == 2) s->p[1] = problem_copy(host, LAYOUT_HEADS_FIRST, now.memory, &why);
-    if (s->p[0] != host) problem_free(host);
+    s->p[0] = on_host ? host : bench_device_problem(host, LAYOUT_PLAIN, now.memory, &why);
+    if (s->p[0] && s->layouts == 2)
+        s->p[1] = on_host ? problem_copy(host, LAYOUT_HEADS_FIRST, now.memory, &why)
+                          : bench_device_problem(host, LAYOUT_HEADS_FIRST, now.memory, &why);
+    if (!on_host) problem_free(host);
     if (!s->p[s->layouts - 1]) bench_fail(state, "%s", why.text);
     return good && s->p[s->layouts - 1];
 }

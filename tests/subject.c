@@ -16,19 +16,31 @@ static void need(bool there, const char *text)
     exit(3);
 }
 
-int32_t subject_backends(const char *names[SUBJECT_BACKENDS])
+static int32_t find_backends(const char *names[SUBJECT_BACKENDS], bool partial)
 {
     const DLDevice cpu = {kDLCPU, 0};
     int32_t count = 0, rank;
     const char *name;
     for (int32_t i = 0; count < SUBJECT_BACKENDS && slat_backend(i, cpu, &name, &rank) == SLAT_OK; i++) {
-        if (rank > 0) names[count++] = name;
+        if (rank > 0 && (partial || strcmp(name, "amx") != 0)) names[count++] = name;
     }
     return count;
 }
 
+int32_t subject_backends(const char *names[SUBJECT_BACKENDS]) { return find_backends(names, false); }
+
+int32_t subject_all_backends(const char *names[SUBJECT_BACKENDS]) { return find_backends(names, true); }
+
+static bool amx_may_refuse(const problem *p)
+{
+    const problem_extents *e = &p->extents;
+    return e->type != TENSOR_BF16 || e->o_type != TENSOR_BF16 || p->scale < 0 ||
+           (p->op != OP_BLOCK_SPARSE && p->op != OP_SHARDED) || e->tq[0] * (e->hq / e->hk) <= 16;
+}
+
 bool subject_may_refuse(const char *backend, const problem *p)
 {
+    if (strcmp(backend, "amx") == 0) return amx_may_refuse(p);
     return strcmp(backend, "scalar") != 0 && p->extents.type == TENSOR_F64;
 }
 

@@ -9,10 +9,12 @@ enum { SUBJECT_BACKENDS = 16 };
 /* A slot's name, in memory of the block where this stands. */
 #define SLOT_NAME(slot) problem_slot_name((int)(slot), (char[PROBLEM_NAME]){0})
 
-/* Names of the CPU's backends that are on this machine, best first. */
+/* Names of the CPU's backends that are on this machine, best first: those that serve every call but f64, and all. */
 int32_t subject_backends(const char *names[SUBJECT_BACKENDS]);
+int32_t subject_all_backends(const char *names[SUBJECT_BACKENDS]);
 
-/* Whether a backend may answer SLAT_UNSUPPORTED: f64 anywhere but in scalar. */
+/* Whether a backend may answer SLAT_UNSUPPORTED: f64 anywhere but in scalar; amx serves bf16 alone, and of that at least
+ * all block-sparse and sharded problems of more than 16 rows a key head. */
 bool subject_may_refuse(const char *backend, const problem *p);
 
 /* The same inputs, exactly, in f64 and plain layout on the host; outputs are not made. Never NULL. */

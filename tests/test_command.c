@@ -1,5 +1,5 @@
 /* The `slat` command as a user meets it: exit statuses, sentences, and results on case files' own tensors. Arguments:
- * the command, the folder of cases. */
+ * the command, the folder of cases. SLAT_TESTS_BACKEND names the backend of `slat run` on cases, where it is set. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,6 +96,11 @@ static const command commands[] = {
     {"run neighborhood --window 3,3 %t/plain", 2, "--window: 2 numbers, but the grid has 1 dimension"},
     {"run block_sparse --block 8 --density 2 %t/plain", 2, "--density: 2, expected 0 to 1"},
     {"run block_sparse --block 7 --local 2 %t/plain", 2, "--block: 7, 7, expected multiples of 8"},
+    {"compare --threads 2x %t/plain", 2, "--threads: 2x, but it should be a whole number from 0 to 4096"},
+    {"compare --threads 5000 %t/plain", 2, "--threads: 5000, but it should be a whole number from 0 to 4096"},
+    {"compare --threads -1 %t/plain", 2, "--threads: -1, but it should be a whole number from 0 to 4096"},
+    {"compare --threads 99999999999 %t/plain", 2, "--threads: 99999999999, but it should be a whole number"},
+    {"compare --threads", 2, "--threads: no such option, or its value is missing"},
 };
 
 static void command_line(const void *argument)
@@ -124,11 +129,15 @@ static const struct {
 static void run_case(const void *argument)
 {
     const int n = *(const int *)argument;
-    char line[512], output[65536], path[512];
+    char line[512], output[65536], path[512], word[64];
     sentence why = {""};
     int answers = 0;
-    snprintf(line, sizeof line, "run %s %%c/%s.safetensors -o %%t/out", runs[n].options, runs[n].name);
+    const char *backend = getenv("SLAT_TESTS_BACKEND");
+    snprintf(line, sizeof line, "run %s%s%s %%c/%s.safetensors -o %%t/out", runs[n].options,
+             backend ? " --backend " : "", backend ? backend : "", runs[n].name);
     if (!CHECK(run(line, output, sizeof output) == 0, "slat %s: %.600s", line, output)) return;
+    snprintf(word, sizeof word, "backend        %s", backend ? backend : "");
+    CHECK(strstr(output, word), "slat %s: no \"%s\" in %.600s", line, word, output);
     snprintf(path, sizeof path, "%s/%s.safetensors", cases, runs[n].name);
     safetensors *given = safetensors_open(path, &why);
     problem *p = given ? problem_load(given, &why) : NULL;

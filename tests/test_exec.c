@@ -314,9 +314,8 @@ static bool is_outranked(void)
 
 static bool is_best(void)
 {
-    const char *name;
-    int32_t rank;
-    return slat_backend(0, (DLDevice){kDLCPU, 0}, &name, &rank) == SLAT_OK && runs_on(NULL, name);
+    const char *names[SUBJECT_BACKENDS];
+    return subject_backends(names) > 0 && runs_on(NULL, names[0]);
 }
 
 static bool is_read_once(void)

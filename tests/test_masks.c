@@ -246,7 +246,7 @@ int main(int argc, char **argv)
 {
     static const tensor_type types[] = {TENSOR_F64, TENSOR_F32, TENSOR_F16, TENSOR_BF16};
     const char *names[SUBJECT_BACKENDS];
-    const int32_t backends = subject_backends(names);
+    const int32_t backends = subject_all_backends(names);
     static row *rows; /* the harness keeps what points into them to the end */
     rows = malloc(sizeof *rows * 4 * CASE_PROBLEMS * SUBJECT_BACKENDS);
     if (!rows) return 3;

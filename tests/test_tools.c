@@ -54,6 +54,33 @@ static void numbers(const void *argument)
           squares / 100000);
 }
 
+/* Tensors that are filled and copied in threads: each element is its own number's, gaps between rows stay poison. */
+static void large_tensors(const void *argument)
+{
+    (void)argument;
+    enum { ROWS = 1543, HEADS = 3, WIDTH = 1000, PAD = 8 };
+    const int64_t shape[3] = {ROWS, HEADS, WIDTH}, strides[3] = {WIDTH, (WIDTH + PAD) * ROWS, 1};
+    const int64_t elements = HEADS * (WIDTH + PAD) * (int64_t)ROWS, count = (int64_t)ROWS * HEADS * WIDTH;
+    tensor *plain = tensor_new(memory_host(), TENSOR_BF16, 3, shape),
+           *turned = tensor_new_strided(memory_host(), TENSOR_BF16, 3, shape, strides, 0, elements),
+           *back = tensor_new(memory_host(), TENSOR_BF16, 3, shape);
+    CHECK(count > 1 << 22, "%lld elements are few", (long long)count);
+    CHECK(plain && turned && back && random_fill_normal(turned, 5, 2) && tensor_copy(plain, turned) &&
+              tensor_repoison(turned) && tensor_copy(turned, plain) && tensor_copy(back, turned),
+          "no memory");
+    double *values = tensor_values(back);
+    for (int64_t n = 0; n < count; n++) {
+        uint16_t half;
+        tensor_store(TENSOR_BF16, &half, 2 * random_normal(5, (uint64_t)n));
+        if (!CHECK(values[n] == tensor_load(TENSOR_BF16, &half), "element %lld is %g", (long long)n, values[n])) break;
+    }
+    const uint16_t *gap = (const uint16_t *)turned->dl.data + (int64_t)ROWS * WIDTH;
+    for (int64_t n = 0; n < PAD * ROWS; n++) CHECK(gap[n] == TENSOR_POISON, "gap %lld: %x", (long long)n, gap[n]);
+    CHECK(tensor_guards_ok(plain) && tensor_guards_ok(turned) && tensor_guards_ok(back), "a red zone");
+    free(values);
+    tensor_free(plain), tensor_free(turned), tensor_free(back);
+}
+
 static problem *make(const problem_parameters *x, layout kind)
 {
     sentence why;
@@ -342,6 +369,7 @@ int main(int argc, char **argv)
     static const int which[] = {0, 1, 2};
     for (int i = 0; i < 2; i++) harness_add(halves, &narrow[i], "every %s", tensor_type_name(narrow[i]));
     harness_add(numbers, NULL, "random numbers");
+    harness_add(large_tensors, NULL, "large tensors");
     for (int i = 0; i < SMALL; i++) {
         harness_add(pairs, &small[i], "visible pairs of %s, %d", problem_op_name(small[i].op), i);
         harness_add(layouts, &small[i], "layouts of %s, %d", problem_op_name(small[i].op), i);

@@ -59,6 +59,12 @@ static bool bounded_upload(const memory *m, void *to, const void *from, size_t b
     return b->inner->upload(b->inner, to, from, bytes);
 }
 
+static bool bounded_repeat(const memory *m, void *data, size_t period, size_t bytes)
+{
+    const bounds *b = m->context;
+    return b->inner->repeat(b->inner, data, period, bytes);
+}
+
 static bool bounded_download(const memory *m, void *to, const void *from, size_t bytes)
 {
     const bounds *b = m->context;
@@ -93,6 +99,9 @@ static bool may_refuse(const replay *r, const problem *p)
     const char *backend = r->options->allowance;
     if (!backend) return false;
     if (p->extents.type == TENSOR_F64) return strcmp(backend, "scalar") != 0;
+    if (!strcmp(backend, "amx"))
+        return p->extents.type != TENSOR_BF16 || (p->op != OP_BLOCK_SPARSE && p->op != OP_SHARDED) ||
+               p->extents.o_type != TENSOR_BF16 || p->extents.tq[0] * (p->extents.hq / p->extents.hk) <= 16;
     return !strcmp(backend, "cuda-sm90") && (p->extents.type == TENSOR_F32 || !rows_are_wide(p));
 }
 
@@ -251,7 +260,7 @@ bool check_case(const safetensors *file, const check_options *options, check_res
     for (int i = 0; i < file->count; i++)
         b.most += BUFFER_FACTOR * (size_t)(file->entries[i].end - file->entries[i].begin);
     const memory bounded = {options->memory->device, &b, bounded_allocate, bounded_release, bounded_upload,
-                            bounded_download};
+                            bounded_download, bounded_repeat};
     replay r = {.options = options, .given = p, .memory = &bounded, .result = result};
     const bool whole = load_expected(&r, file, why);
     const int layouts = options->layouts ? LAYOUTS : 1;

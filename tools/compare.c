@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "compare.h"
 #include "mask.h"
+#include "report.h"
 #include "visible.h"
 #include <errno.h>
 #include <math.h>
@@ -11,8 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SHORTEST = 512 };                     /* tokens: the widest window of the settings */
-static const double slow = 15, apart = 0.02; /* seconds of dense attention; error between backends */
+enum { SHORTEST = 512, MOST_THREADS = 4096 }; /* tokens: the widest window of the settings */
+static const double slow = 15, apart = 0.02;  /* seconds of dense attention; error between backends */
 
 static void progress(int setting, const char *doing, const char *on)
 {
@@ -222,10 +223,11 @@ static bool read_arguments(comparison *c, int argc, char **argv, sentence *why)
             c->folder = value;
         else if (strcmp(argv[n], "--backend") == 0)
             c->backend = value;
-        else if (strcmp(argv[n], "--threads") == 0 && strspn(value, "0123456789") == strlen(value))
-            c->threads = atoi(value);
-        else
+        else if (strcmp(argv[n], "--threads") != 0)
             return sentence_fail(why, "%s %s: no such option", argv[n], value);
+        else if (!report_whole(value, &c->threads) || c->threads > MOST_THREADS)
+            return sentence_fail(why, "--threads: %s, but it should be a whole number from 0 to %d", value,
+                                 MOST_THREADS);
         n++;
     }
     return c->file || sentence_fail(why, "a safetensors file with q, k and v is missing");

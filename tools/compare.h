@@ -60,7 +60,8 @@ slat_status compare_time(const problem *, const problem *rest, const slat_exec *
 
 typedef struct {
     const char *file, *folder, *backend;
-    int threads, backends;
+    int32_t threads;
+    int backends;
     struct {
         const char *name;
         const memory *memory;

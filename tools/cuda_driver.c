@@ -4,21 +4,23 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
-#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { DEVICES = 16 };
 
 static cuda_driver driver;
 static const char *failure;
+static char lacking[96];
 static int devices;
 static void *contexts[DEVICES]; /* primary ones, kept from when they are first asked for */
 static pthread_mutex_t keeping = PTHREAD_MUTEX_INITIALIZER;
 
-/* dlsym() returns an object pointer; POSIX lets it be copied into a function pointer. */
-static bool load(void)
+/* NULL, or what is missing. dlsym() returns an object pointer; POSIX lets it be copied into a function pointer. */
+static const char *load(void)
 {
     void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+    if (!library) return "no CUDA driver (libcuda.so.1) on this machine";
     const struct {
         const char *name;
         void *place;
@@ -49,19 +51,22 @@ static bool load(void)
         {"cuGraphDestroy", &driver.graph_destroy},
         {"cuGraphExecDestroy", &driver.graph_run_destroy},
     };
-    for (size_t i = 0; library && i < sizeof symbols / sizeof *symbols; i++) {
+    for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
         void *symbol = dlsym(library, symbols[i].name);
-        if (!symbol) return false;
+        if (!symbol) {
+            snprintf(lacking, sizeof lacking, "the CUDA driver (libcuda.so.1) has no %s: it is too old",
+                     symbols[i].name);
+            return lacking;
+        }
         memcpy(symbols[i].place, &symbol, sizeof symbol);
     }
-    return library != NULL;
+    return NULL;
 }
 
 static void open_driver(void)
 {
-    if (!load())
-        failure = "no CUDA driver (libcuda.so.1) on this machine";
-    else if (driver.init(0) || driver.count(&devices) || devices == 0)
+    failure = load();
+    if (!failure && (driver.init(0) || driver.count(&devices) || devices == 0))
         failure = "no CUDA device on this machine";
 }
 

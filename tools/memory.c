@@ -30,9 +30,18 @@ static bool host_download(const memory *m, void *to, const void *from, size_t by
     return host_upload(m, to, from, bytes);
 }
 
+static bool host_repeat(const memory *m, void *data, size_t period, size_t bytes)
+{
+    (void)m;
+    unsigned char *to = data;
+    for (size_t done = period; done < bytes; done += period)
+        memcpy(to + done, to, period < bytes - done ? period : bytes - done);
+    return true;
+}
+
 const memory *memory_host(void)
 {
-    static const memory host = {{kDLCPU, 0}, NULL, host_allocate, host_release, host_upload, host_download};
+    static const memory host = {{kDLCPU, 0}, NULL, host_allocate, host_release, host_upload, host_download, host_repeat};
     return &host;
 }
 

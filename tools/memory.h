@@ -14,6 +14,7 @@ struct memory {
     void (*release)(const memory *, void *data);                                         /* NULL data is fine */
     bool (*upload)(const memory *, void *device_data, const void *host, size_t bytes);   /* done when it returns */
     bool (*download)(const memory *, void *host, const void *device_data, size_t bytes); /* waits for earlier work */
+    bool (*repeat)(const memory *, void *device_data, size_t period, size_t bytes); /* the first bytes, over and over */
 };
 
 const memory *memory_host(void);

@@ -7,14 +7,12 @@
 
 #include "tensor_buffer.h"
 
-static bool poison(const memory *m, unsigned char *data, size_t bytes)
+bool tensor_poison(const memory *m, unsigned char *data, size_t bytes)
 {
     const size_t most = bytes < 1 << 20 ? bytes : 1 << 20;
     unsigned char *pattern = malloc(most + 1);
-    bool ok = pattern != NULL;
-    for (size_t k = 0; ok && k < most; k++) pattern[k] = tensor_poison_byte(k);
-    for (size_t k = 0; ok && k < bytes; k += most)
-        ok = m->upload(m, data + k, pattern, bytes - k < most ? bytes - k : most);
+    for (size_t k = 0; pattern && k < most; k++) pattern[k] = tensor_poison_byte(k);
+    const bool ok = pattern && m->upload(m, data, pattern, most) && m->repeat(m, data, most, bytes);
     free(pattern);
     return ok;
 }
@@ -26,7 +24,7 @@ static tensor_buffer *buffer_new(const memory *m, size_t bytes)
     if (!buffer) return NULL;
     *buffer = (tensor_buffer){m, NULL, bytes, 0};
     buffer->base = m->allocate(m, tensor_buffer_size(buffer));
-    if (buffer->base && poison(m, buffer->base, tensor_buffer_size(buffer))) return buffer;
+    if (buffer->base && tensor_poison(m, buffer->base, tensor_buffer_size(buffer))) return buffer;
     m->release(m, buffer->base);
     free(buffer);
     return NULL;

@@ -86,8 +86,8 @@ bool tensor_repoison(tensor *);
 bool tensor_guards_ok(const tensor *);
 
 /* A row-major walk over the elements, in runs along the last dimension: `run` gets a host address, the number of the
- * first element, its count and its stride in elements; it may write. Device tensors are staged through the host when
- * the walk begins, and copied back when it ends if `writes`. */
+ * first element, its count and its stride in elements; it may write. Of large tensors several runs go on at once, in
+ * threads. Device tensors are staged through the host when the walk begins, and copied back when it ends if `writes`. */
 typedef void tensor_run(void *context, void *first, int64_t number, int64_t count, int64_t stride);
 bool tensor_walk(const tensor *, bool writes, tensor_run *run, void *context);
 

@@ -21,6 +21,9 @@ static inline unsigned char tensor_poison_byte(size_t k)
     return k % 2 ? TENSOR_POISON >> 8 : TENSOR_POISON & 0xFF;
 }
 
+/* Poisons a stretch. */
+bool tensor_poison(const memory *, unsigned char *data, size_t bytes);
+
 /* The walk behind tensor_walk(): `span` is a host address that stands for the tensor's first element. */
 void tensor_walk_at(const tensor *, unsigned char *span, tensor_run *run, void *context);
 

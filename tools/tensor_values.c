@@ -1,17 +1,38 @@
 /* The elements of tensors: walked in rows, read, written, filled and copied as doubles. */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tensor_buffer.h"
 
-void tensor_walk_at(const tensor *t, unsigned char *span, tensor_run *run, void *context)
+enum { WORTH_THREADS = 1 << 22, MOST_THREADS = 32 }; /* elements; of a walk */
+
+/* Rows `from` to `end` - 1 of a walk. */
+typedef struct {
+    const tensor *t;
+    unsigned char *span;
+    tensor_run *run;
+    void *context;
+    int64_t from, end;
+} share;
+
+static void *walk_share(void *argument)
 {
+    const share *s = argument;
+    const tensor *t = s->t;
     const int rows = t->dl.ndim - 1;
-    const int64_t count = tensor_count(t), row = tensor_row_length(t);
-    const int64_t stride = t->dl.ndim ? t->strides[rows] : 1, size = (int64_t)tensor_type_size(t->type);
-    int64_t index[TENSOR_DIMS] = {0}, place = 0;
-    for (int64_t number = 0; number < count; number += row) {
-        run(context, span + place * size, number, row, stride);
+    const int64_t row = tensor_row_length(t), size = (int64_t)tensor_type_size(t->type);
+    const int64_t stride = t->dl.ndim ? t->strides[rows] : 1;
+    int64_t index[TENSOR_DIMS] = {0}, place = 0, rest = s->from;
+    for (int i = rows - 1; i >= 0; i--) {
+        index[i] = rest % t->shape[i];
+        rest /= t->shape[i];
+        place += index[i] * t->strides[i];
+    }
+    for (int64_t n = s->from; n < s->end; n++) {
+        s->run(s->context, s->span + place * size, n * row, row, stride);
         for (int i = rows - 1; i >= 0; i--) {
             if (t->shape[i] == 1) continue; /* its stride may be anything */
             place += t->strides[i];
@@ -20,6 +41,39 @@ void tensor_walk_at(const tensor *t, unsigned char *span, tensor_run *run, void 
             index[i] = 0;
         }
     }
+    return NULL;
+}
+
+void tensor_walk_at(const tensor *t, unsigned char *span, tensor_run *run, void *context)
+{
+    const int64_t count = tensor_count(t);
+    share all = {t, span, run, context, 0, count ? count / tensor_row_length(t) : 0};
+    if (count) walk_share(&all);
+}
+
+static int processors(void)
+{
+    cpu_set_t set;
+    const int count = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+    return count < MOST_THREADS ? count : MOST_THREADS;
+}
+
+/* The same, in threads where there are many elements: each run is somebody's, and no two touch the same element. */
+static void walk_spread(const tensor *t, unsigned char *span, tensor_run *run, void *context)
+{
+    const int64_t rows = tensor_count(t) / tensor_row_length(t);
+    const int threads = tensor_count(t) < WORTH_THREADS || rows < MOST_THREADS ? 1 : processors();
+    share part[MOST_THREADS];
+    pthread_t thread[MOST_THREADS];
+    bool started[MOST_THREADS];
+    for (int n = 0; n < threads; n++) {
+        part[n] = (share){t, span, run, context, rows / threads * n, n + 1 < threads ? rows / threads * (n + 1) : rows};
+        started[n] = n > 0 && !pthread_create(&thread[n], NULL, walk_share, &part[n]);
+    }
+    for (int n = 0; n < threads; n++)
+        if (!started[n]) walk_share(&part[n]);
+    for (int n = 0; n < threads; n++)
+        if (started[n]) pthread_join(thread[n], NULL);
 }
 
 /* Bytes from the first element to the end of the last. */
@@ -36,13 +90,13 @@ bool tensor_walk(const tensor *t, bool writes, tensor_run *run, void *context)
     const memory *m = tensor_memory(t);
     unsigned char *first = (unsigned char *)t->dl.data + t->dl.byte_offset;
     if (memory_on_host(m)) {
-        tensor_walk_at(t, first, run, context);
+        walk_spread(t, first, run, context);
         return true;
     }
     const size_t bytes = span_bytes(t);
     unsigned char *staged = malloc(bytes);
     bool ok = staged && m->download(m, staged, first, bytes);
-    if (ok) tensor_walk_at(t, staged, run, context);
+    if (ok) walk_spread(t, staged, run, context);
     if (ok && writes) ok = m->upload(m, first, staged, bytes);
     free(staged);
     return ok;
@@ -109,6 +163,10 @@ bool tensor_fill(tensor *t, double value)
 bool tensor_repoison(tensor *t)
 {
     size_t size = tensor_type_size(t->type);
+    const memory *m = tensor_memory(t);
+    const size_t bytes = (size_t)tensor_count(t) * size;
+    if (!memory_on_host(m) && size > 1 && bytes && span_bytes(t) == bytes) /* nothing between its elements */
+        return tensor_poison(m, (unsigned char *)t->dl.data + t->dl.byte_offset, bytes);
     return tensor_walk(t, true, poison_run, &size);
 }
 
@@ -121,17 +179,48 @@ typedef struct {
 static void gather_run(void *context, void *first, int64_t number, int64_t count, int64_t stride)
 {
     const gathering *g = context;
-    for (int64_t i = 0; i < count; i++)
-        memcpy(g->compact + (size_t)(number + i) * g->size, (unsigned char *)first + (size_t)(i * stride) * g->size,
-               g->size);
+    unsigned char *to = g->compact + (size_t)number * g->size;
+    if (stride == 1)
+        memcpy(to, first, (size_t)count * g->size);
+    else
+        for (int64_t i = 0; i < count; i++, to += g->size)
+            memcpy(to, (unsigned char *)first + (size_t)(i * stride) * g->size, g->size);
 }
 
 static void scatter_run(void *context, void *first, int64_t number, int64_t count, int64_t stride)
 {
     const gathering *g = context;
-    for (int64_t i = 0; i < count; i++)
-        memcpy((unsigned char *)first + (size_t)(i * stride) * g->size, g->compact + (size_t)(number + i) * g->size,
-               g->size);
+    const unsigned char *from = g->compact + (size_t)number * g->size;
+    if (stride == 1)
+        memcpy(first, from, (size_t)count * g->size);
+    else
+        for (int64_t i = 0; i < count; i++, from += g->size)
+            memcpy((unsigned char *)first + (size_t)(i * stride) * g->size, from, g->size);
+}
+
+static bool is_compact(const tensor *t)
+{
+    int64_t elements = 1;
+    for (int i = t->dl.ndim - 1; i >= 0; i--) {
+        if (t->shape[i] != 1 && t->strides[i] != elements) return false;
+        elements *= t->shape[i];
+    }
+    return true;
+}
+
+/* Compact elements into a tensor. Where its elements fill their span on a device, nothing of it is fetched first. */
+static bool scatter(tensor *to, gathering *g)
+{
+    const memory *m = tensor_memory(to);
+    const size_t bytes = (size_t)tensor_count(to) * g->size;
+    unsigned char *first = (unsigned char *)to->dl.data + to->dl.byte_offset;
+    if (memory_on_host(m) || bytes == 0 || span_bytes(to) != bytes) return tensor_walk(to, true, scatter_run, g);
+    if (is_compact(to)) return m->upload(m, first, g->compact, bytes);
+    unsigned char *staged = malloc(bytes);
+    if (staged) walk_spread(to, staged, scatter_run, g);
+    const bool done = staged && m->upload(m, first, staged, bytes);
+    free(staged);
+    return done;
 }
 
 bool tensor_copy(tensor *to, const tensor *from)
@@ -143,8 +232,12 @@ bool tensor_copy(tensor *to, const tensor *from)
         return written;
     }
     gathering g = {NULL, tensor_type_size(from->type)};
+    if (memory_on_host(tensor_memory(from)) && is_compact(from) && to->buffer != from->buffer) {
+        g.compact = (unsigned char *)from->dl.data + from->dl.byte_offset;
+        return scatter(to, &g);
+    }
     g.compact = malloc((size_t)tensor_count(from) * g.size + 1);
-    const bool copied = g.compact && tensor_walk(from, false, gather_run, &g) && tensor_walk(to, true, scatter_run, &g);
+    const bool copied = g.compact && tensor_walk(from, false, gather_run, &g) && scatter(to, &g);
     free(g.compact);
     return copied;
 }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ZONE = 256, POISON = 0xA5 };
+enum { ZONE = 256, POISON = 0xFF }; /* a NaN in every floating type, -1 in an index */
 
 static const memory *device;
 static const cuda_driver *driver;
@@ -39,6 +39,12 @@ int32_t gpu_backends(const char *names[GPU_BACKENDS])
     return count;
 }
 
+int gpu_brief(void)
+{
+    const char *asked = getenv("SLAT_TESTS_BRIEF");
+    return asked ? atoi(asked) : 0;
+}
+
 static void need(bool there, const char *text)
 {
     if (there) return;
@@ -51,11 +57,12 @@ static void *allocate(void *context, size_t bytes)
     gpu_room *room = context;
     need(gpu_room_end(room), "the device failed, or a call wrote behind its workspace");
     const memory *m = room->memory ? room->memory : device;
+    const size_t from = gpu_brief() ? bytes : 0;
     unsigned char *poison = malloc(bytes + ZONE);
     room->data = m->allocate(m, bytes + ZONE);
     need(poison && room->data, "no memory for a workspace");
     memset(poison, POISON, bytes + ZONE);
-    need(m->upload(m, room->data, poison, bytes + ZONE), "the device failed");
+    need(m->upload(m, room->data + from, poison, bytes + ZONE - from), "the device failed");
     free(poison);
     room->bytes = bytes;
     return room->data;
@@ -103,4 +110,21 @@ problem *gpu_host_problem(const problem_parameters *parameters, tensor_type type
     problem *made = problem_new(&p, LAYOUT_PLAIN, memory_host(), &why);
     need(made != NULL, why.text);
     return made;
+}
+
+bool gpu_is_general(const char *backend)
+{
+    return !strcmp(backend, "cuda");
+}
+
+bool gpu_serves(const char *backend, const problem_parameters *parameters, tensor_type type)
+{
+    problem *given = gpu_host_problem(parameters, type), *p = gpu_problem(given, PASS_FORWARD, LAYOUT_PLAIN);
+    slat_plan plan = {0};
+    const slat_exec exec = {.backend = backend, .plan = &plan};
+    const slat_status s = problem_call(p, PASS_FORWARD, &exec);
+    need(s == SLAT_OK || (s == SLAT_UNSUPPORTED && !gpu_is_general(backend)), slat_error());
+    problem_free(p);
+    problem_free(given);
+    return s == SLAT_OK;
 }

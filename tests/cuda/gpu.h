@@ -9,11 +9,20 @@ void gpu_begin(const char *suite);
 const memory *gpu_memory(void);
 const cuda_driver *gpu_driver(void);
 
+/* SLAT_TESTS_BRIEF: 0 where it is not set. 1: a row takes one layout of the four and one gradient alone, in turn;
+ * workspace is left as the driver gives it, so that initcheck sees a read of what nobody wrote. 2: besides, a problem
+ * takes one type of the three, in turn, masks are left out, and wrong indices are few. */
+int gpu_brief(void);
+
 /* Names of the device's backends, best first. */
 enum { GPU_BACKENDS = 4 };
 int32_t gpu_backends(const char *names[GPU_BACKENDS]);
+/* The last of them serves everything; others may leave problems to it. */
+bool gpu_is_general(const char *backend);
+/* Whether the backend's plan takes the forward pass of the table's problem in a type. */
+bool gpu_serves(const char *backend, const problem_parameters *parameters, tensor_type type);
 
-/* Workspace for one call at a time, with a red zone behind it; poisoned before each call. */
+/* Workspace for one call at a time, with a red zone behind it; filled with NaN before each call, unless brief. */
 typedef struct {
     unsigned char *data;
     size_t bytes;

@@ -101,7 +101,7 @@ static void spoil(problem *bad, problem *good, uint64_t seed)
 static void left_out(const void *argument)
 {
     const case_problem *c = argument;
-    for (uint64_t seed = 1; seed <= 6; seed++) {
+    for (uint64_t seed = 1; seed <= (gpu_brief() > 1 ? 1 : 6); seed++) {
         problem *bad = gpu_host_problem(&c->p, TENSOR_F32), *good = gpu_host_problem(&c->p, TENSOR_F32);
         spoil(bad, good, seed);
         problem *p = gpu_problem(bad, bad->pass, LAYOUT_PLAIN), *expected = subject_twin(good);
@@ -128,7 +128,7 @@ static void scrambled(const void *argument)
     static const problem_role indexes[] = {ROLE_INDPTR,    ROLE_INDICES, ROLE_BITMAP_OF, ROLE_T_INDPTR,
                                            ROLE_T_INDICES, ROLE_T_ENTRY, ROLE_OFFSETS,   ROLE_SLOT};
     const case_problem *c = argument;
-    for (uint64_t seed = 1; seed <= 10; seed++) {
+    for (uint64_t seed = 1; seed <= (gpu_brief() > 1 ? 1 : 10); seed++) {
         problem *given = gpu_host_problem(&c->p, TENSOR_F32);
         fuzz_source s = fuzz_from_seed(seed);
         for (size_t n = 0; n < sizeof indexes / sizeof *indexes; n++)
@@ -145,7 +145,7 @@ static void drawn(const void *argument)
 {
     static const tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16};
     const int64_t from = *(const int64_t *)argument;
-    for (int64_t n = from; n < from + 100; n++) {
+    for (int64_t n = from; n < from + (gpu_brief() > 1 ? 10 : 100); n++) {
         fuzz_source s = fuzz_from_seed((uint64_t)n + 1);
         problem_parameters parameters = fuzz_parameters(&s);
         problem *given =

@@ -1,5 +1,5 @@
-/* How calls on a GPU behave: the same bits from run to run and through a captured graph, several threads with streams
- * of their own, and index tensors that are wrong.
+/* How calls on a GPU behave: the same bits from run to run and in another layout, and several threads at once, each
+ * with a stream of its own, on one device and on several.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -12,11 +12,11 @@
 
 typedef struct {
     const case_problem *problem;
-    const char *backend;
+    const char *backend; /* NULL: what dispatch picks */
     tensor_type type;
 } row;
 
-enum { STREAM_OWN = 1, CAPTURE_LOCAL = 1 }; /* CU_STREAM_NON_BLOCKING, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL */
+enum { STREAM_OWN = 1 }; /* CU_STREAM_NON_BLOCKING */
 
 static bool call_passes(problem *p, problem_pass last, const slat_exec *exec)
 {
@@ -26,11 +26,6 @@ static bool call_passes(problem *p, problem_pass last, const slat_exec *exec)
             return false;
     }
     return true;
-}
-
-static void reset(problem *p, problem_pass last)
-{
-    for (problem_pass pass = PASS_FORWARD; pass <= last; pass++) problem_reset(p, pass);
 }
 
 static bool same(const problem *a, const problem *b, problem_pass last)
@@ -52,64 +47,6 @@ static void repeats(const void *argument)
     problem_free(a);
     problem_free(b);
     problem_free(given);
-}
-
-/* Workspace for a graph: kept as long as it. */
-static void *workspace_of(problem *p, problem_pass pass, const char *backend, size_t *bytes)
-{
-    slat_plan plan = {0};
-    const slat_exec exec = {.backend = backend, .plan = &plan};
-    CHECK(problem_call(p, pass, &exec) == SLAT_OK, "plan: %s", slat_error());
-    *bytes = plan.workspace;
-    return plan.workspace ? gpu_memory()->allocate(gpu_memory(), plan.workspace) : NULL;
-}
-
-/* Captures both passes, then replays them with other inputs. */
-static void captured(const void *argument)
-{
-    const row *r = argument;
-    const cuda_driver *d = gpu_driver();
-    problem_parameters parameters = r->problem->p;
-    problem *given = gpu_host_problem(&parameters, r->type);
-    parameters.seed += 77;
-    problem *others = gpu_host_problem(&parameters, r->type);
-    const problem_pass last = given->pass;
-    problem *p = gpu_problem(given, last, LAYOUT_PLAIN), *direct = gpu_problem(given, last, LAYOUT_PLAIN);
-    void *stream = NULL, *graph = NULL, *run = NULL, *rooms[2] = {NULL, NULL};
-    size_t bytes[2] = {0, 0};
-    for (problem_pass pass = PASS_FORWARD; pass <= last; pass++)
-        rooms[pass] = workspace_of(p, pass, r->backend, &bytes[pass]);
-    CHECK(!d->stream_create(&stream, STREAM_OWN) && !d->capture_begin(stream, CAPTURE_LOCAL), "no capture");
-    for (problem_pass pass = PASS_FORWARD; pass <= last; pass++) {
-        const slat_exec exec = {
-            .backend = r->backend, .stream = stream, .workspace = rooms[pass], .workspace_bytes = bytes[pass]};
-        const slat_status s = problem_call(p, pass, &exec);
-        CHECK(s == SLAT_OK, "captured %s: %s", problem_pass_name(pass), slat_error());
-    }
-    if (CHECK(!d->capture_end(stream, &graph) && !d->graph_make(&run, graph, 0), "the capture broke")) {
-        /* Values alone change: index tensors, slopes and states are the same problem's. */
-        static const problem_role moved[] = {ROLE_Q, ROLE_K, ROLE_V, ROLE_DO};
-        for (size_t n = 0; n < sizeof moved / sizeof *moved; n++) {
-            if (!p->t[moved[n]]) continue;
-            tensor_copy(p->t[moved[n]], others->t[moved[n]]);
-            tensor_copy(direct->t[moved[n]], others->t[moved[n]]);
-        }
-        reset(p, last);
-        reset(direct, last);
-        gpu_room room = {0};
-        const slat_exec exec = gpu_exec(&room, r->backend, NULL);
-        CHECK(!d->graph_launch(run, stream) && !d->stream_wait(stream), "the replay failed");
-        if (call_passes(direct, last, &exec))
-            CHECK(gpu_room_end(&room) && same(p, direct, last), "the replay has other bits");
-    }
-    if (run) d->graph_run_destroy(run);
-    if (graph) d->graph_destroy(graph);
-    d->stream_destroy(stream);
-    for (int n = 0; n < 2; n++) gpu_memory()->release(gpu_memory(), rooms[n]);
-    problem_free(p);
-    problem_free(direct);
-    problem_free(given);
-    problem_free(others);
 }
 
 /* A thread with a stream of its own, on any device. */
@@ -186,22 +123,22 @@ enum { CHOSEN = sizeof chosen / sizeof *chosen };
 
 int main(int argc, char **argv)
 {
-    static row rows[CHOSEN * GPU_BACKENDS];
+    static row rows[CHOSEN * 2];
     const char *names[GPU_BACKENDS];
     gpu_begin("cuda_calls");
     const int32_t backends = gpu_backends(names);
-    for (int32_t b = 0; b < backends; b++) {
+    for (int32_t b = 0; b < (backends > 1 ? 2 : 1); b++) { /* the general backend; what dispatch picks, if others are */
+        const char *backend = b ? NULL : names[backends - 1], *name = b ? "any" : backend;
         row *first = rows + b * CHOSEN;
         for (int n = 0; n < CHOSEN; n++) {
             const case_problem *c = case_problems;
             while (c < case_problems + CASE_PROBLEMS && strcmp(c->id, chosen[n]) != 0) c++;
             if (c == case_problems + CASE_PROBLEMS) return 3;
-            first[n] = (row){c, names[b], n % 2 ? TENSOR_BF16 : TENSOR_F32};
-            harness_add(repeats, &first[n], "bits %s %s", c->id, names[b]);
-            harness_add(captured, &first[n], "graph %s %s", c->id, names[b]);
+            first[n] = (row){c, backend, n % 2 ? TENSOR_BF16 : TENSOR_F32};
+            harness_add(repeats, &first[n], "bits %s %s", c->id, name);
         }
-        harness_add(threads, first, "threads %s", names[b]);
-        if (cuda_driver_devices() > 1) harness_add(devices, first, "devices %s", names[b]);
+        harness_add(threads, first, "threads %s", name);
+        if (cuda_driver_devices() > 1) harness_add(devices, first, "devices %s", name);
     }
     return harness_main("cuda_calls", argc, argv);
 }

@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""PyTorch's CPU attention on slat-bench's CPU shapes, by slat-bench's protocol.
+
+    OMP_NUM_THREADS=16 python3 bench/peers_cpu.py [seconds a row, default 1]
+
+Dense causal attention (scaled_dot_product_attention), forward and backward, and FlexAttention compiled over a block
+mask, forward (it has no backward on a CPU), in f32 and bf16:
+    bs-cpu    B1 H8 T4096 D128, blocks of 64, density .1, causal: slat's random layout, block for block
+    na1d-cpu  B1 H8 T8192 D128, a window of 512 that shifts at the borders
+Each row prints what slat-bench prints: `rate` in TFLOP/s over exactly the visible pairs (4 D flops a pair forward, 10 D
+backward), `ceiling`, torch.matmul of 2048^3 in the same type and run, and `share`. Every call is timed by itself, in
+[B,T,H,D] and in [B,H,T,D] by turns; a row's time is the median in the slower layout. An answer is first held against
+softmax attention in f64 on some rows.
+"""
+import os
+import statistics
+import sys
+import time
+
+import torch
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.functional import scaled_dot_product_attention
+
+HEADS, D, BLOCK, WINDOW, DENSITY = 8, 128, 64, 512, 0.1
+SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
+
+
+def splitmix64(x):
+    mask = (1 << 64) - 1
+    x = (x + 0x9E3779B97F4A7C15) & mask
+    x = ((x ^ x >> 30) * 0xBF58476D1CE4E5B9) & mask
+    x = ((x ^ x >> 27) * 0x94D049BB133111EB) & mask
+    return x ^ x >> 31
+
+
+def random_layout(blocks):
+    """kept[head, query block, key block]"""
+    kept = torch.zeros(HEADS, blocks, blocks, dtype=torch.bool)
+    for h in range(HEADS):
+        for i in range(blocks):
+            for j in range(i + 1):
+                kept[h, i, j] = j == i or splitmix64(((h * 65536 + i) * 65536 + j) + 1) / 2.0**64 < DENSITY
+    return kept
+
+
+def blocks_rule(tokens):
+    kept = random_layout(tokens // BLOCK)
+    return lambda b, h, q, k: kept[h, q // BLOCK, k // BLOCK] & (k <= q)
+
+
+def window_rule(tokens):
+    def visible(b, h, q, k):
+        first = (q - WINDOW // 2).clamp(0, tokens - WINDOW)
+        return (k >= first) & (k < first + WINDOW)
+    return visible
+
+
+def causal_rule(tokens):
+    return lambda b, h, q, k: k <= q
+
+
+def dense_mask(rule, tokens, h, rows):
+    return rule(torch.tensor(0), torch.tensor(h), rows[:, None], torch.arange(tokens)[None, :])
+
+
+def visible_pairs(rule, tokens):
+    return sum(int(dense_mask(rule, tokens, h, torch.arange(r, r + 512)).sum())
+               for h in range(HEADS) for r in range(0, tokens, 512))
+
+
+def make(tokens, dtype, heads_first, grad):
+    torch.manual_seed(1)
+    shape = (1, HEADS, tokens, D) if heads_first else (1, tokens, HEADS, D)
+    rows = [torch.randn(shape).to(dtype) for _ in range(4)]
+    if not heads_first:
+        rows = [x.transpose(1, 2) for x in rows]
+    return [x.requires_grad_(grad and i < 3) for i, x in enumerate(rows)]
+
+
+def check(o, q, k, v, rule, tokens):
+    """The answer's error on some rows, over the rows' RMS."""
+    rows = torch.arange(0, tokens, tokens // 16)
+    worst = 0.0
+    for h in (0, HEADS - 1):
+        s = q[0, h, rows].double() @ k[0, h].double().T / D**0.5
+        s = s.masked_fill(~dense_mask(rule, tokens, h, rows), -torch.inf)
+        want = s.softmax(-1) @ v[0, h].double()
+        worst = max(worst, ((o[0, h, rows].double() - want).pow(2).mean() / want.pow(2).mean()).sqrt().item())
+    return worst
+
+
+def timed(call):
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def medians(calls):
+    """Seconds of each of several calls, by turns."""
+    for call in calls:
+        call(), call()
+    samples = [[] for _ in calls]
+    start = time.perf_counter()
+    while len(samples[0]) < 5 or time.perf_counter() - start < SECONDS:
+        for call, to in zip(calls, samples):
+            to.append(timed(call))
+        if time.perf_counter() - start > 3 * SECONDS and len(samples[0]) >= 3:
+            break
+    return [statistics.median(x) for x in samples]
+
+
+def ceiling(dtype):
+    a, b = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
+    with torch.no_grad():
+        return 2 * 2048**3 / medians([lambda: torch.matmul(a, b)])[0] * 1e-12
+
+
+def report(name, dtype, direction, flops, seconds, limit, error):
+    rate = [flops / s * 1e-12 for s in seconds]
+    print(f"{name}/{str(dtype)[6:]}/{direction}: rate={min(rate):.3f} ceiling={limit:.3f} "
+          f"share={min(rate) / limit:.3f} rate_bthd={rate[0]:.3f} rate_bhtd={rate[1]:.3f} error={error:.1e}", flush=True)
+
+
+def dense_rows(name, tokens, dtype, limit):
+    pairs = HEADS * tokens * (tokens + 1) // 2
+
+    def attend(x):
+        return scaled_dot_product_attention(*x[:3], is_causal=True)
+
+    inputs = [make(tokens, dtype, first, False) for first in (False, True)]
+    with torch.no_grad():
+        error = max(check(attend(x), *x[:3], causal_rule(tokens), tokens) for x in inputs)
+        seconds = medians([lambda x=x: attend(x) for x in inputs])
+        report(name, dtype, "forward", 4 * pairs * D, seconds, limit, error)
+    inputs = [make(tokens, dtype, first, True) for first in (False, True)]
+    outputs = [attend(x) for x in inputs]
+    calls = [lambda x=x, o=o: torch.autograd.grad(o, x[:3], x[3], retain_graph=True) for x, o in zip(inputs, outputs)]
+    report(name, dtype, "backward", 10 * pairs * D, medians(calls), limit, error)
+
+
+def flex_rows(name, tokens, rule, dtype, limit):
+    mask = create_block_mask(rule, 1, HEADS, tokens, tokens, device="cpu", BLOCK_SIZE=BLOCK)
+    compiled = torch.compile(flex_attention)
+    inputs = [make(tokens, dtype, first, False) for first in (False, True)]
+    with torch.no_grad():
+        error = max(check(compiled(*x[:3], block_mask=mask), *x[:3], rule, tokens) for x in inputs)
+        seconds = medians([lambda x=x: compiled(*x[:3], block_mask=mask) for x in inputs])
+    report(name, dtype, "forward", 4 * visible_pairs(rule, tokens) * D, seconds, limit, error)
+
+
+def main():
+    threads = int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads()))
+    torch.set_num_threads(threads)
+    print(f"torch {torch.__version__}, {threads} threads, {torch.backends.cpu.get_cpu_capability()}", flush=True)
+    for dtype in (torch.float32, torch.bfloat16):
+        limit = ceiling(dtype)
+        for name, tokens in (("dense-4k", 4096), ("dense-8k", 8192)):
+            dense_rows(name, tokens, dtype, limit)
+        for name, tokens, rule in (("flex bs-cpu", 4096, blocks_rule), ("flex na1d-cpu", 8192, window_rule)):
+            try:
+                flex_rows(name, tokens, rule(tokens), dtype, limit)
+            except Exception as reason:  # no compiler on the machine, say
+                print(f"{name}/{str(dtype)[6:]}/forward: not measured: {str(reason).splitlines()[0][:200]}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
