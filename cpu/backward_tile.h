@@ -6,7 +6,8 @@
 
 /* What a worker holds. */
 typedef struct {
-    slat_tile tile, ahead; /* ahead: the next of a head's tiles, where its strips are not 0 */
+    slat_tile tile, ahead; /* ahead: the next tile of the item, where its strips are not 0 */
+    int64_t index_ahead;
     slat_step step, next;
     slat_sight sight;
     gemm_fetch fetch;
@@ -31,6 +32,7 @@ typedef struct {
     slat_schedule by;
     int apart;
     int64_t ranges, range; /* of a head's keys: their number and length */
+    int64_t run;           /* by part: tiles of an item */
     int64_t ld, ldv;       /* d and dv in whole vectors */
     float c, sign, scale;
     char *benches;
@@ -163,27 +165,33 @@ static void step_of_strip(const backward *f, bench *w, int32_t s, gemm_scalars k
                           gemm_scalars values, int with_q)
 {
     const slat_strip *strip = w->tile.strip + s;
-    const slat_rows *rows = w->rows + s;
+    slat_rows *rows = w->rows + s;
     slat_group group[GROUPS];
+    const slat_step_kind kind = w->step.kind;
     if (!f->cut->walk->sight(f->cut, &w->tile, strip, &w->step, &w->sight)) return;
     const int32_t groups = slat_groups(strip, &w->step, &w->sight, group);
+    if (kind == SLAT_INNER && w->step.piece[0].first.z % f->p->landmark_block == 0) inner_clear(rows);
     for (int32_t g = 0; g < groups; g++) {
         const slat_span span = slat_group_span(&w->step, &w->sight, group + g);
         scores(w->p, keys, rows->q_lanes, strip->wide, f->p->d, &span, group + g, &w->fetch);
-        scores(w->u, values, rows->o_lanes, strip->wide, f->p->dv, &span, group + g, &w->fetch);
-        if (w->step.kind == SLAT_ATTEND)
-            weigh_group(w->p, w->u, strip->wide, rows, &w->sight, group + g, f->c, f->scale);
-        else
-            weigh_buckets(w->p, w->u, strip->wide, rows, &w->sight, f->c, f->scale);
+        if (kind != SLAT_OUTER)
+            scores(w->u, values, rows->o_lanes, strip->wide, f->p->dv, &span, group + g, &w->fetch);
+        switch (kind) {
+        case SLAT_ATTEND: weigh_group(w->p, w->u, strip->wide, rows, &w->sight, group + g, f->c, f->scale); break;
+        case SLAT_BUCKET: weigh_buckets(w->p, w->u, strip->wide, rows, &w->sight, f->c, f->scale); break;
+        case SLAT_INNER: inner_group(w->p, w->u, strip->wide, rows, &w->sight, group + g, f->c); break;
+        case SLAT_OUTER: outer_row(w->p, w->u, strip->wide, rows, &w->sight, f->c, f->scale); break;
+        case SLAT_AGAIN: again_group(w->p, w->u, strip->wide, rows, &w->sight, group + g, f->c, f->scale); break;
+        }
     }
-    for (int32_t g = 0; g < groups; g++) {
+    for (int32_t g = 0; kind != SLAT_INNER && g < groups; g++) {
         const slat_span span = slat_group_span(&w->step, &w->sight, group + g);
         const slat_span valued = slat_value_span(&w->step, &w->sight, group + g);
         const int64_t wide = strip->wide, lane = operand_terms(group[g].lane);
         const int64_t lanes = slat_min(group[g].lanes, strip->lanes - group[g].lane);
         set_weights(&w->weights, w->p, wide, group + g);
         set_weights(&w->slopes, w->u, wide, group + g);
-        if (w->sums.v.at)
+        if (w->sums.v.at && kind != SLAT_OUTER)
             add_span(&w->sums, &w->sums.v, &w->step, &valued, weights_by_lane(&w->weights, wide, group + g),
                      (gemm_rows){rows->grad_o + lane * f->ldv, f->ldv}, f->ldv, lanes, &w->fetch);
         if (w->sums.k.at)
@@ -225,9 +233,16 @@ static int next_step(const backward *f, bench *w, int queries)
 {
     while (f->cut->walk->step(f->cut, &w->tile, &w->next)) {
         if (w->side != BOTH && w->side != slat_is_behind(f->cut, &w->next)) continue;
-        if (queries || keeps_any(&w->sums, &w->next)) return 1;
+        if (queries || keeps_any(&w->sums, &w->next, f->p->landmark_block)) return 1;
     }
     return 0;
+}
+
+/* The key behind a step's last, in row-major order. Pieces come in this order. */
+static int64_t end_of_step(const slat_key_sums *sums, const slat_step *step)
+{
+    const slat_piece *last = step->piece + step->pieces - 1;
+    return slat_index(sums->grid, last->first) + (last->count - 1) * step->dz + 1;
 }
 
 /* All steps of the bench's tile. */
@@ -242,6 +257,7 @@ static void run_tile(const backward *f, bench *w, int64_t index, int with_q)
     while (more) {
         *step = w->next;
         more = next_step(f, w, queries);
+        clear_sums_to(&w->sums, end_of_step(&w->sums, step), f->ld, f->ldv);
         plan_fetches(f, w, queries, more);
         gemm_rows key_vectors = {NULL, 0};
         gemm_scalars keys;

@@ -133,4 +133,4 @@ static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *str
     return 1;
 }
 
-const slat_walk slat_block_sparse_walk = {"block_sparse" CPU_FORM, cut, tile, step, sight};
+const slat_walk slat_block_sparse_walk = {"block_sparse" CPU_FORM, cut, tile, step, sight, NULL};

@@ -1,7 +1,17 @@
 /* Which instruction sets this machine has: the processor says so, and the system saves their registers. */
+#define _GNU_SOURCE
 #include "cpu.h"
 #include <cpuid.h>
 #include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Linux saves the tiles of a process that has asked for them. */
+#define ARCH_REQ_XCOMP_PERM 0x1023
+#define XFEATURE_XTILEDATA  18
+#define HAS_AMX_BF16        (1u << 22) /* leaf 7, edx */
+#define HAS_AMX_TILE        (1u << 24)
+#define SAVED_TILES         0x60000 /* XCR0: their configuration and data */
 
 typedef struct {
     uint32_t a, b, c, d;
@@ -47,6 +57,19 @@ int32_t slat_avx2_rank(DLDevice device)
 int32_t slat_avx512_rank(DLDevice device)
 {
     return device.device_type == kDLCPU && has_avx512() ? 20 : 0;
+}
+
+/* Tiles, and all that the code around them uses. Asking for permission counts for the whole process. */
+static int has_amx(void)
+{
+    return slat_has_avx512_bf16() && (saved() & SAVED_TILES) == SAVED_TILES &&
+           has(ask(7, 0).d, HAS_AMX_TILE | HAS_AMX_BF16) &&
+           syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+
+int32_t slat_amx_rank(DLDevice device)
+{
+    return device.device_type == kDLCPU && has_amx() ? 30 : 0;
 }
 
 int slat_has_avx512_bf16(void)

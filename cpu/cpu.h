@@ -4,10 +4,11 @@
 #include "backend.h"
 
 /* The tables that dispatch.c lists. */
-extern const slat_backend_table slat_avx2, slat_avx512;
+extern const slat_backend_table slat_avx2, slat_avx512, slat_amx;
 
 int32_t slat_avx2_rank(DLDevice device);
 int32_t slat_avx512_rank(DLDevice device);
+int32_t slat_amx_rank(DLDevice device);
 
 /* Dot products of pairs of bf16, beside all that avx512 needs. */
 int slat_has_avx512_bf16(void);

@@ -9,13 +9,17 @@
 /* What a worker holds. */
 typedef struct {
     slat_tile tiles[2], *tile, *ahead; /* ahead: of the worker's next item */
+    int64_t part, part_ahead;          /* of them */
     slat_step step, next;
     slat_sight sight;
     gemm_fetch fetch;
-    slat_state state[STRIPS];
+    slat_state state[STRIPS], inner[STRIPS]; /* inner: of a block of landmark's that comes in several steps */
     float factor[STEP_BLOCKS * LANES];
     float *queries, *o; /* of all strips: transposed queries [d, wide], sums [wide, ld] */
+    float *inner_o;     /* the same for `inner` */
     float *k, *v, *p;   /* of one step */
+    const char *rows_ahead[2 * ROWS + FEW_LEAD]; /* few queries: see plan_few() */
+    few_fetch few;
     slat_weights weights;
 } bench;
 
@@ -23,13 +27,40 @@ typedef struct {
     const slat_cut *cut;
     const slat_problem *p;
     slat_items items;
-    int64_t parts, steps; /* parts of a tile, and steps of a part */
+    int64_t parts, range; /* parts of a tile; a part has so many keys of a sequence, or steps over a grid */
     float c, sign;
     int64_t ld, ldk; /* dv and d in whole vectors */
     char *benches;
     size_t bench_bytes;
     float *part; /* [tile, part, TILE_LANES, ld + 2]: o, max and sum of a lane */
 } forward;
+
+static inline int64_t part_of(const forward *f, const slat_step *step)
+{
+    const slat_problem *p = f->p;
+    if (f->parts == 1) return 0;
+    if (p->op == SLAT_OP_NEIGHBORHOOD) return (step->number - 1) / f->range;
+    const int64_t key = step->piece[0].first.z;
+    return (f->cut->long_blocks && step->kind != SLAT_ATTEND ? key - key % p->landmark_block : key) / f->range;
+}
+
+/* The step after *step that belongs to a part; 0: there is none. Steps come in the order of keys, landmark's do not. */
+static int next_step(const forward *f, const slat_tile *tile, int64_t part, slat_step *step)
+{
+    while (tile->strips && f->cut->walk->step(f->cut, tile, step)) {
+        step->number++;
+        const int64_t now = part_of(f, step);
+        if (now == part) return 1;
+        if (now > part && f->p->op != SLAT_OP_LANDMARK) return 0;
+    }
+    return 0;
+}
+
+static void before_first(slat_step *step)
+{
+    memset(step->cursor, 0, sizeof step->cursor);
+    step->number = 0;
+}
 
 /* Few queries: their rows are packed as they are, and scores are sums over lanes. */
 static int is_few(const slat_tile *tile)
@@ -40,31 +71,83 @@ static int is_few(const slat_tile *tile)
     return tile->strips == 1 && tile->strip[0].lanes <= FEW;
 }
 
+/* Few queries: what is fetched while the step's rows are used, keys then values. That is the rows FEW_LEAD behind in
+ * this order and then the first of the next step's keys; where the step's rows are packed already, all of the next
+ * step's. */
+static void plan_few(const forward *f, bench *w, const slat_tile *next, int packed)
+{
+    const slat_problem *p = f->p;
+    const slat_tile *tile = w->tile;
+    const char **to = w->rows_ahead;
+    if (!packed) {
+        to = list_rows(to, ROWS, &p->k, tile->b, tile->key_head, &w->step);
+        to = list_rows(to, ROWS, &p->v, tile->b, tile->key_head, &w->step);
+    }
+    if (next) to = list_rows(to, packed ? ROWS : FEW_LEAD, &p->k, next->b, next->key_head, &w->next);
+    if (next && packed) to = list_rows(to, ROWS, &p->v, next->b, next->key_head, &w->next);
+    const char **from = packed || to - w->rows_ahead < FEW_LEAD ? w->rows_ahead : w->rows_ahead + FEW_LEAD;
+    w->few = (few_fetch){from, to, row_bytes(&p->k, slat_max(p->d, p->dv)), 0};
+}
+
+/* The products of few queries with a group's keys. */
+static void few_keys(const forward *f, bench *w, const slat_strip *strip, const slat_span *span, gemm_scalars keys,
+                     const float *queries)
+{
+    for (int64_t i = 0; i < span->runs; i++) {
+        const int64_t row = span->first + i * (span->run + span->skip);
+        few_products(w->p + i * span->run * strip->wide, strip->wide, (gemm_rows){keys.at + row * keys.row, keys.row},
+                     span->run, queries, f->ldk, strip->lanes, f->sign, &w->few);
+    }
+}
+
+/* And of their weights with its values. */
+static void few_sums(const forward *f, bench *w, const slat_strip *strip, const slat_span *span, gemm_rows values,
+                     float *o)
+{
+    for (int64_t i = 0; i < span->runs; i++) {
+        const int64_t row = span->first + i * (span->run + span->skip);
+        few_values(o, f->ld, w->p + i * (span->run + span->gap) * strip->wide, strip->wide,
+                   (gemm_rows){values.at + row * values.row + i * span->gap * values.row, values.row}, span->run,
+                   strip->lanes, &w->few);
+    }
+}
+
 /* few: `keys` are vectors. */
 static void step_of_strip(const forward *f, bench *w, int32_t s, gemm_scalars keys, gemm_rows values,
                           const float *queries, float *o)
 {
     const slat_strip *strip = &w->tile->strip[s];
+    float *inner_o = w->inner_o + (o - w->o);
+    const int few = is_few(w->tile);
     slat_group group[GROUPS];
     if (!f->cut->walk->sight(f->cut, w->tile, strip, &w->step, &w->sight)) return;
     const int32_t groups = slat_groups(strip, &w->step, &w->sight, group);
     for (int32_t g = 0; g < groups; g++) {
         const slat_span span = slat_group_span(&w->step, &w->sight, group + g);
-        if (is_few(w->tile)) {
-            for (int64_t i = 0; i < span.runs; i++) {
-                const gemm_rows some = {keys.at + (span.first + i * (span.run + span.skip)) * keys.row, keys.row};
-                few_products(w->p + i * span.run * strip->wide, strip->wide, some, span.run, queries, f->ldk,
-                             strip->lanes, f->sign, &w->fetch);
-            }
+        if (few) {
+            few_keys(f, w, strip, &span, keys, queries);
             continue;
         }
         scores(w->p, keys, queries, strip->wide, f->p->d, &span, group + g, &w->fetch);
     }
-    if (w->step.kind == SLAT_BUCKET) {
+    if (w->step.kind == SLAT_OUTER) {
+        close_block(&w->state[s], &w->inner[s], w->p, strip->wide, &w->sight, f->c, o, inner_o, f->ld / VL);
+        return;
+    }
+    if (w->step.kind == SLAT_INNER) {
+        attend(&w->inner[s], w->p, strip->wide, &w->sight, group, groups, f->c, inner_o, f->ld / VL);
+        o = inner_o;
+    } else if (w->step.kind == SLAT_BUCKET) {
         bucket(&w->state[s], w->p, strip->wide, &w->sight, f->c, w->factor, o, f->ld / VL);
         set_weights(&w->weights, w->p, strip->wide, group);
     } else
         attend(&w->state[s], w->p, strip->wide, &w->sight, group, groups, f->c, o, f->ld / VL);
+    if (few && w->step.kind == SLAT_BUCKET) {
+        const slat_span valued = slat_value_span(&w->step, &w->sight, group);
+        weigh_rows(w->p, strip->wide, &w->sight, w->factor);
+        few_sums(f, w, strip, &valued, values, o);
+        return;
+    }
     if (w->step.kind == SLAT_BUCKET) {
         weigh_blocks(o, f->ld, &w->weights, strip->wide, values, &w->step, value_rows(&w->step), w->factor,
                      strip->lanes, &w->fetch);
@@ -72,27 +155,36 @@ static void step_of_strip(const forward *f, bench *w, int32_t s, gemm_scalars ke
     }
     for (int32_t g = 0; g < groups; g++) {
         const slat_span span = slat_group_span(&w->step, &w->sight, group + g);
+        if (few) {
+            few_sums(f, w, strip, &span, values, o);
+            continue;
+        }
         set_weights(&w->weights, w->p, strip->wide, group + g);
         weigh_keys(o, f->ld, &w->weights, strip->wide, values, &span, group + g, strip->lanes, &w->fetch);
     }
 }
 
-/* What a step's products fetch: the next step's keys and values; of the tile ahead also its rows. */
-static void plan_fetches(const forward *f, bench *w, int more, int any_ahead)
+/* What a step's products fetch: the next step's keys and values; of the tile ahead also its rows. packed: the step's
+ * values are. */
+static void plan_fetches(const forward *f, bench *w, int more, int any_ahead, int packed)
 {
     const slat_problem *p = f->p;
     const slat_tile *tile = w->tile, *next = more ? tile : w->ahead;
     int64_t chunks = 0;
+    const int few = is_few(tile);
     w->fetch.rows = w->fetch.next = 0;
-    for (int32_t s = 0; s < tile->strips; s++) {
-        chunks +=
-            is_few(tile) ? w->step.rows / 4 : gemm_chunks(w->step.rows, tile->strip[s].wide / VL, operand_terms(p->d));
-        chunks += gemm_chunks(tile->strip[s].lanes, f->ld / VL, operand_terms(w->step.rows));
-    }
     if (!more && any_ahead) {
         fetch_queries(&w->fetch, &p->q, next, p->d);
-        memset(w->next.cursor, 0, sizeof w->next.cursor);
-        more = next->strips && f->cut->walk->step(f->cut, next, &w->next);
+        before_first(&w->next);
+        more = next_step(f, next, w->part_ahead, &w->next);
+    }
+    if (few) {
+        plan_few(f, w, more ? next : NULL, packed);
+        return;
+    }
+    for (int32_t s = 0; s < tile->strips; s++) {
+        chunks += gemm_chunks(w->step.rows, tile->strip[s].wide / VL, operand_terms(p->d));
+        chunks += gemm_chunks(tile->strip[s].lanes, f->ld / VL, operand_terms(w->step.rows));
     }
     if (more) {
         fetch_keys(&w->fetch, &p->k, next->b, next->key_head, &w->next, p->d);
@@ -101,8 +193,8 @@ static void plan_fetches(const forward *f, bench *w, int more, int any_ahead)
     fetch_over(&w->fetch, tile->strips > 1 ? chunks / 2 : chunks); /* several strips each see a part */
 }
 
-/* Steps first ... first + steps - 1 of the tile. any_ahead: there is one ahead. */
-static void run_steps(const forward *f, bench *w, int64_t first, int any_ahead)
+/* The steps of the tile's part. any_ahead: there is a tile ahead. */
+static void run_steps(const forward *f, bench *w, int any_ahead)
 {
     const slat_problem *p = f->p;
     const slat_tile *tile = w->tile;
@@ -115,15 +207,15 @@ static void run_steps(const forward *f, bench *w, int64_t first, int any_ahead)
             query_lanes(queries, &p->q, tile->b, &tile->strip[s], ~0ull, p->d, f->sign);
         queries += tile->strip[s].wide * p->d;
         state_clear(&w->state[s]);
+        if (f->cut->long_blocks) state_clear(&w->inner[s]);
     }
     memset(w->o, 0, (size_t)(f->cut->lanes * f->ld) * sizeof(float));
-    memset(w->next.cursor, 0, sizeof w->next.cursor);
-    int more = tile->strips && f->cut->walk->step(f->cut, tile, &w->next);
-    for (int64_t i = 0; more && i < first + f->steps; i++) {
+    if (f->cut->long_blocks) memset(w->inner_o, 0, (size_t)(f->cut->lanes * f->ld) * sizeof(float));
+    before_first(&w->next);
+    int more = next_step(f, tile, w->part, &w->next);
+    while (more) {
         w->step = w->next;
-        more = f->cut->walk->step(f->cut, tile, &w->next);
-        if (i < first) continue;
-        plan_fetches(f, w, more, any_ahead);
+        more = next_step(f, tile, w->part, &w->next);
         gemm_scalars keys;
         if (few) {
             const gemm_rows rows = key_rows(w->k, &p->k, tile->b, tile->key_head, &w->step, p->d, 1, 0);
@@ -131,6 +223,7 @@ static void run_steps(const forward *f, bench *w, int64_t first, int any_ahead)
         } else
             keys = key_scalars(w->k, &p->k, tile->b, tile->key_head, &w->step, p->d);
         const gemm_rows values = key_rows(w->v, &p->v, tile->b, tile->key_head, &w->step, p->dv, few, 1);
+        plan_fetches(f, w, more, any_ahead, values.at == w->v);
         float *o = w->o;
         queries = w->queries;
         for (int32_t s = 0; s < tile->strips; s++) {

@@ -7,6 +7,9 @@
  */
 #ifndef SLAT_CPU_GEMM_H
 #define SLAT_CPU_GEMM_H
+#ifdef SLAT_TILES
+#include "gemm_tiles.h"
+#else
 #include "microtile.h"
 
 /* Instances. The last strip of C's rows is cut into smaller ones. */
@@ -81,6 +84,20 @@ static inline void gemm_any(float *c, int64_t c_row, gemm_scalars a, gemm_rows b
     }
 }
 
+/* What a task does before its first product and after its last: nothing, but on AMX. */
+static inline void tiles_begin(void) {}
+static inline void tiles_end(void) {}
+
+/* How often a product fetches. */
+static inline int64_t gemm_chunks(int64_t m, int64_t vectors, int64_t k)
+{
+    const int64_t strips = (vectors + GEMM_VECTORS - 1) / GEMM_VECTORS,
+                  width = (vectors + strips - 1) / (strips ? strips : 1);
+    const int64_t rows = width ? microtiles[width - 1][0].rows : 1;
+    return (m + rows - 1) / rows * strips * ((k + GEMM_CHUNK - 1) / GEMM_CHUNK);
+}
+#endif
+
 /* C = (C +) AB. */
 static inline void gemm(float *c, int64_t c_row, gemm_scalars a, gemm_rows b, int64_t m, int64_t vectors, gemm_terms k,
                         int add)
@@ -93,14 +110,5 @@ static inline void gemm_scaled(float *c, int64_t c_row, gemm_scalars a, gemm_row
                                gemm_terms k, const float *factor)
 {
     gemm_any(c, c_row, a, b, m, vectors, k, GEMM_SCALE, factor, NULL);
-}
-
-/* How often a product fetches. */
-static inline int64_t gemm_chunks(int64_t m, int64_t vectors, int64_t k)
-{
-    const int64_t strips = (vectors + GEMM_VECTORS - 1) / GEMM_VECTORS,
-                  width = (vectors + strips - 1) / (strips ? strips : 1);
-    const int64_t rows = width ? microtiles[width - 1][0].rows : 1;
-    return (m + rows - 1) / rows * strips * ((k + GEMM_CHUNK - 1) / GEMM_CHUNK);
 }
 #endif

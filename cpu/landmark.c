@@ -1,4 +1,5 @@
-/* landmark: the walk over earlier blocks, one bucket each, and then over the queries' own. */
+/* landmark: the walk over earlier blocks, one bucket each, and then over the queries' own. Blocks that fit a step come
+ * whole, longer ones in parts. */
 #include "sequence.h"
 
 /* slat_cut.cut */
@@ -13,7 +14,8 @@ static void cut(slat_cut *c)
     c->cut[BLOCKS] = slat_max(STEP_ROWS / block, 1); /* of a step */
     c->tiles = ceil_div(p->tq, LANES) * c->cut[HEAD_TILES];
     c->lanes = lanes_of_tile(lanes, c->cut[HEADS]);
-    c->rows = (int32_t)slat_max(STEP_ROWS, block);
+    c->long_blocks = block > ROWS;
+    c->rows = c->long_blocks ? STEP_ROWS : (int32_t)slat_max(STEP_ROWS, block);
     c->stop_unit = block;
     c->behind = 1;
     c->steps = ceil_div(p->tk, block * c->cut[BLOCKS]) + ceil_div(LANES + 2 * block, STEP_ROWS) + 1;
@@ -26,6 +28,23 @@ static void tile(const slat_cut *c, int64_t index, slat_tile *tile)
     const int64_t first = index / c->cut[HEAD_TILES] * LANES;
     fill_strips(p, tile, (int32_t)(tile->key_head * group + some), (int32_t)slat_min(c->cut[HEADS], group - some),
                 first, slat_min(p->tq - first, LANES));
+}
+
+/* The next part of one block before the last query's own. cursor[2] counts its keys, in backward twice. */
+static int part_step(const slat_cut *c, const slat_tile *tile, slat_step *s)
+{
+    const int64_t block = c->p->landmark_block, first = s->cursor[0] * block, ordinary = block - 1;
+    if (tile->last < 0 || s->cursor[0] >= tile->last / block) return 0;
+    const int again = s->cursor[2] >= block;
+    const int64_t at = s->cursor[2] - (again ? block : 0);
+    const int64_t count = at < ordinary ? slat_min(ordinary - at, STEP_ROWS) : 1;
+    add_piece(s, first + at, count);
+    one_line(s);
+    s->kind = at == ordinary ? SLAT_OUTER : again ? SLAT_AGAIN : SLAT_INNER;
+    s->whole = first + block <= tile->strip[0].position;
+    s->cursor[2] += count;
+    if (s->cursor[2] == (c->p->pass == SLAT_BACKWARD ? block + ordinary : block)) s->cursor[2] = 0, s->cursor[0]++;
+    return 1;
 }
 
 /* Whole blocks before the last query's own. */
@@ -65,11 +84,11 @@ static int own_step(const slat_cut *c, const slat_tile *tile, slat_step *s)
     return s->rows > 0;
 }
 
-/* cursor: the next earlier block, and the next key of the own blocks. */
+/* cursor: the next earlier block, the next key of the own blocks, and what has come of a long block. */
 static int step(const slat_cut *c, const slat_tile *tile, slat_step *s)
 {
     s->pieces = s->rows = s->whole = 0;
-    return bucket_step(c, tile, s) || own_step(c, tile, s);
+    return (c->long_blocks ? part_step(c, tile, s) : bucket_step(c, tile, s)) || own_step(c, tile, s);
 }
 
 static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *strip, const slat_step *s,
@@ -78,12 +97,12 @@ static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *str
     const int64_t block = c->p->landmark_block;
     uint64_t own[STEP_ROWS];
     (void)tile;
-    if (s->kind == SLAT_BUCKET) {
+    if (s->kind != SLAT_ATTEND) {
         see_all(s, sight);
         sight->whole = s->whole;
         for (int64_t r = 0; !s->whole && r < s->rows; r++) /* the lanes behind the row's block */
             sight->bits[r] =
-                every_head(strip, lanes_from((s->piece[0].first.z / block + r / block + 1) * block - strip->position));
+                every_head(strip, lanes_from(((s->piece[0].first.z + r) / block + 1) * block - strip->position));
         return 1;
     }
     for (int32_t i = 0, r = 0; i < s->pieces; i++)
@@ -92,4 +111,4 @@ static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *str
     return see_causal(strip, s, own, sight);
 }
 
-const slat_walk slat_landmark_walk = {"landmark" CPU_FORM, cut, tile, step, sight};
+const slat_walk slat_landmark_walk = {"landmark" CPU_FORM, cut, tile, step, sight, NULL};

@@ -15,10 +15,10 @@
 #include "chunk_slopes.h"
 #include "kernels.h"
 #include "parallel.h"
+#include "size.h"
 
 #define MANY_HEADS 8      /* whatever the number of threads, for results must not depend on it */
 #define STATES (1 << 19)  /* bytes of the states that take turns: they stay in the second-level cache */
-#define ROOMS (48u << 20) /* bytes that all workers' rooms may take */
 
 typedef enum { FORWARD, GRAD_Q, GRAD_K, GRAD_V, GRAD_K_AND_V, GRAD_SLOPE } kind;
 
@@ -225,14 +225,14 @@ static job job_of(const slat_problem *p, const slat_run *run)
         if (!paired && (p->grad_v.data || a->grad_s0.data)) j.kinds[j.kind_count++] = GRAD_V;
         if (p->grad_q.data) j.kinds[j.kind_count++] = GRAD_Q;
     }
-    share_out(&j, run->threads);
+    share_out(&j, slat_useful_threads(run));
     chunk_line lines[LINES];
     j.room_bytes = chunk_lines_of(lines, j.lines, NULL, d, d, paired) + 256; /* rooms of equal sizes do not alias */
     if (a->grad_slopes.data) j.slope_bytes = slope_room_of(&(slope_room){0}, NULL, d, d);
     const double sweeps = (double)(heads * j.kind_count), state = (double)p->d * p->dv;
     j.items.count = p->b * j.kind_count * j.groups * j.slices;
-    j.workers = slat_workers(run, slat_max(j.items.count, 1), sweeps * state * (4 * (double)p->tq + 1));
-    j.workers = (int32_t)slat_min(j.workers, (int64_t)(ROOMS / (j.room_bytes + j.slope_bytes)));
+    j.workers = slat_workers(run, slat_max(j.items.count, 1), sweeps * state * (4 * (double)p->tq + 1),
+                             j.room_bytes + j.slope_bytes);
     if (j.rooms) j.grad_slope = (double *)(j.rooms + (size_t)j.workers * (j.room_bytes + j.slope_bytes));
     return j;
 }
@@ -241,12 +241,10 @@ slat_status slat_lightning_plan(const slat_problem *p, const slat_run *run, slat
 {
     if (p->type == SLAT_F64) return slat_fail(SLAT_UNSUPPORTED, "q: f64, expected f32, f16 or bf16");
     const job j = job_of(p, run);
-    plan->kernel = "lightning_chunks";
-    plan->workspace = (size_t)j.workers * (j.room_bytes + j.slope_bytes);
-    if (p->decay.grad_slopes.data) plan->workspace += (size_t)(p->b * p->hq) * sizeof(double);
-    plan->deterministic = 1;
-    plan->launches = 0;
-    return SLAT_OK;
+    size_t bytes = (size_t)j.workers * (j.room_bytes + j.slope_bytes);
+    if (p->decay.grad_slopes.data)
+        bytes = size_sum(bytes, size_product(size_product((size_t)p->b, (size_t)p->hq), sizeof(double)));
+    return size_plan(bytes, "lightning_chunks", plan);
 }
 
 slat_status slat_lightning_run(const slat_problem *p, const slat_run *run)

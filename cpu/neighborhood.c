@@ -242,4 +242,16 @@ static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *str
     return 1;
 }
 
-const slat_walk slat_neighborhood_walk = {"neighborhood" CPU_FORM, cut, tile, step, sight};
+/* Told of one line without dilation. */
+static int reaches(const slat_cut *c, int64_t index, int64_t first, int64_t end)
+{
+    const slat_window *w = &c->p->window[2];
+    if (c->p->window[0].length > 1 || c->p->window[1].length > 1 || w->dilation > 1) return 1;
+    const int64_t head_tiles = ceil_div(c->p->hq / c->p->hk, c->cut[HEADS]), box = c->cut[TILE_Z];
+    const int64_t query = w->q_start + index / head_tiles * box;
+    const int64_t last = slat_min(query + box, w->q_start + w->q_length) - 1;
+    const slat_range begins = slat_window_keys(w, query), ends = slat_window_keys(w, last);
+    return begins.first < end && ends.first + ends.count > first;
+}
+
+const slat_walk slat_neighborhood_walk = {"neighborhood" CPU_FORM, cut, tile, step, sight, reaches};

@@ -2,8 +2,9 @@
  * queries; sums are f32.
  *   f32: a term is one element. 16-bit inputs are converted when they are packed.
  *   pairs (SLAT_PAIRS, for bf16): a 32-bit word holds two neighbouring terms, the first in its lower half, and one
- *   instruction multiplies and adds both. Rows of keys are words as they stand in memory; where terms run over rows or
- *   lanes, two of these are interleaved. Odd counts end with a 0. Strides are in words.
+ *   instruction multiplies and adds both, or on AMX (SLAT_TILES) 16 x 16 x 16 of them. Rows of keys are words as they
+ *   stand in memory; where terms run over rows or lanes, two of these are interleaved. Odd counts end with a 0. Strides
+ *   are in words.
  */
 #ifndef SLAT_CPU_OPERANDS_H
 #define SLAT_CPU_OPERANDS_H
@@ -107,28 +108,62 @@ static inline gemm_rows key_rows(float *buffer, const slat_view *view, int64_t b
     return (gemm_rows){buffer, ld};
 }
 
-/* Weights [row, wide] of a group as scalars: `by_key` where terms run over keys, `by_lane` over lanes. */
+/* Weights [row, wide] of a group as scalars: `by_key` where terms run over keys, `by_lane` over lanes. Tiles need the
+ * terms of a row side by side. */
 typedef struct {
-    float *by_key, *by_lane; /* [row / 2, wide], [row, wide / 2]; by_lane NULL: not wanted */
+    float *by_key, *by_lane; /* [row / 2, wide] (tiles: [wide, row / 2]), [row, wide / 2]; by_lane NULL: not wanted */
+    int64_t first, ld;       /* tiles: the first row of by_key, and words from one lane to the next */
 } slat_weights;
 
-static inline void set_weights(slat_weights *to, const float *p, int64_t wide, const slat_group *group)
+/* Rows r and r + 1 of VL lanes; behind the last row is 0. */
+INLINE vec weight_pair(const float *p, int64_t wide, int64_t r, int64_t end)
 {
-    for (int64_t r = group->row; r < group->row + group->rows; r++) {
-        const float *row = p + r * wide;
-        const int last = r + 1 == group->row + group->rows;
-        for (int64_t l = group->lane; l < group->lane + group->lanes; l += VL) {
-            if (r % 2 == 0)
-                vec_store(to->by_key + r / 2 * wide + l,
-                          vec_pair(vec_load(row + l), last ? vec_zero() : vec_load(row + wide + l)));
-            if (to->by_lane) vec_store_bf16((uint16_t *)(to->by_lane + r * (wide / 2)) + l, vec_load(row + l));
+    return vec_pair(vec_load(p + r * wide), r + 1 < end ? vec_load(p + (r + 1) * wide) : vec_zero());
+}
+
+#ifdef SLAT_TILES
+static inline void set_by_key(slat_weights *to, const float *p, int64_t wide, const slat_group *group)
+{
+    const int64_t end = group->row + group->rows;
+    to->first = group->row;
+    to->ld = operand_terms(group->rows);
+    for (int64_t l = group->lane; l < group->lane + group->lanes; l += VL)
+        for (int64_t word = 0; word < to->ld; word += VL) {
+            const int n = (int)slat_min(VL, to->ld - word);
+            vec x[VL];
+            for (int i = 0; i < VL; i++)
+                x[i] = i < n ? weight_pair(p + l, wide, group->row + 2 * (word + i), end) : vec_zero();
+            vec_transpose(x);
+            for (int i = 0; i < VL; i++) vec_store_part(to->by_key + (l + i) * to->ld + word, x[i], n);
         }
-    }
+}
+
+static inline gemm_scalars weights_by_key(const slat_weights *w, int64_t wide, const slat_group *group)
+{
+    (void)wide;
+    return (gemm_scalars){w->by_key + group->lane * w->ld + (group->row - w->first) / 2, w->ld, 1};
+}
+#else
+static inline void set_by_key(slat_weights *to, const float *p, int64_t wide, const slat_group *group)
+{
+    const int64_t end = group->row + group->rows;
+    for (int64_t r = group->row; r < end; r += 2)
+        for (int64_t l = group->lane; l < group->lane + group->lanes; l += VL)
+            vec_store(to->by_key + r / 2 * wide + l, weight_pair(p + l, wide, r, end));
 }
 
 static inline gemm_scalars weights_by_key(const slat_weights *w, int64_t wide, const slat_group *group)
 {
     return (gemm_scalars){w->by_key + group->row / 2 * wide + group->lane, 1, wide};
+}
+#endif
+
+static inline void set_weights(slat_weights *to, const float *p, int64_t wide, const slat_group *group)
+{
+    set_by_key(to, p, wide, group);
+    for (int64_t r = group->row; to->by_lane && r < group->row + group->rows; r++)
+        for (int64_t l = group->lane; l < group->lane + group->lanes; l += VL)
+            vec_store_bf16((uint16_t *)(to->by_lane + r * (wide / 2)) + l, vec_load(p + r * wide + l));
 }
 
 static inline gemm_scalars weights_by_lane(const slat_weights *w, int64_t wide, const slat_group *group)

@@ -83,4 +83,4 @@ static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *str
     return any && see_causal(strip, s, near, sight);
 }
 
-const slat_walk slat_sharded_walk = {"sharded" CPU_FORM, cut, tile, step, sight};
+const slat_walk slat_sharded_walk = {"sharded" CPU_FORM, cut, tile, step, sight, NULL};

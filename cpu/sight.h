@@ -15,7 +15,8 @@ static inline int32_t slat_groups(const slat_strip *strip, const slat_step *step
                                   slat_group group[GROUPS])
 {
     const int32_t rows = sight->lines * sight->length;
-    if (sight->whole || step->kind == SLAT_BUCKET || sight->lines > 1 || strip->wide == LANE_GROUP) {
+    const int blocks = step->kind == SLAT_BUCKET || step->kind == SLAT_OUTER;
+    if (sight->whole || blocks || sight->lines > 1 || strip->wide == LANE_GROUP) {
         group[0] = (slat_group){0, rows, 0, strip->wide};
         return 1;
     }
@@ -54,7 +55,7 @@ static inline slat_span slat_group_span(const slat_step *step, const slat_sight 
 /* The same without the rows that have no value: landmarks, the last of each line. */
 static inline slat_span slat_value_span(const slat_step *step, const slat_sight *sight, const slat_group *group)
 {
-    if (step->kind == SLAT_ATTEND) return slat_group_span(step, sight, group);
+    if (step->kind != SLAT_BUCKET) return slat_group_span(step, sight, group);
     return (slat_span){(int64_t)sight->line * step->line, sight->lines, step->line - 1, 0, 1};
 }
 #endif

@@ -1,11 +1,13 @@
 /* The plan of the softmax primitives. */
 #include "softmax.h"
+#include "size.h"
 #include <math.h>
 
 #define STOP_HEADS 16   /* key heads: fewer are worth halving */
 #define STOP_KEYS  1024 /* and so many keys */
 #include "cpu.h"
 #include "kernels.h"
+#include "pairs.h"
 
 /* How many times queries see the keys before `key`, about. */
 static double work_before(const slat_cut *cut, double key)
@@ -24,7 +26,7 @@ static void find_stop(slat_cut *cut)
     const int64_t extents[] = {grid.x, grid.y, grid.z};
     cut->stop = INT64_MAX;
     cut->stop_dim = grid.x > 1 ? 0 : grid.y > 1 ? 1 : 2;
-    if (p->pass == SLAT_FORWARD || p->b * p->hk >= STOP_HEADS || p->tk < STOP_KEYS) return;
+    if (p->pass == SLAT_FORWARD || slat_heads(p) >= STOP_HEADS || p->tk < STOP_KEYS) return;
     double low = 0, high = (double)p->tk;
     for (int i = 0; i < 40; i++) {
         const double half = (low + high) / 2;
@@ -57,20 +59,9 @@ slat_cut slat_softmax_cut(const slat_problem *p)
 slat_status slat_avx512_bf16_softmax_plan(const slat_problem *p, const slat_run *run, slat_plan *plan);
 slat_status slat_avx512_bf16_softmax_run(const slat_problem *p, const slat_run *run);
 
-/* Whether pairs serve a problem: enough queries for lanes, steps of one line or of whole landmark blocks that begin at
- * even rows, all in bf16. */
-static int takes_pairs(const slat_cut *cut)
-{
-    const slat_problem *p = cut->p;
-    if (p->type != SLAT_BF16 || p->scale < 0 || p->tq * (p->hq / p->hk) <= LANE_GROUP || !slat_has_avx512_bf16())
-        return 0;
-    if (p->pass == SLAT_BACKWARD && p->grad_o.type != SLAT_BF16) return 0;
-    if (p->op == SLAT_OP_NEIGHBORHOOD) return cut->rows <= STEP_ROWS;
-    return p->op != SLAT_OP_LANDMARK || p->landmark_block % 2 == 0;
-}
 #define OR_PAIRS(cut, call)                                                                                            \
     do {                                                                                                               \
-        if (takes_pairs(cut)) return call;                                                                             \
+        if (slat_takes_pairs(cut) && slat_has_avx512_bf16()) return call;                                                                             \
     } while (0)
 #else
 #define OR_PAIRS(cut, call)
@@ -80,14 +71,10 @@ slat_status slat_softmax_plan(const slat_problem *p, const slat_run *run, slat_p
 {
     if (p->type == SLAT_F64) return slat_fail(SLAT_UNSUPPORTED, "q: f64, expected f32, f16 or bf16");
     const slat_cut cut = slat_softmax_cut(p);
-    if (cut.rows > ROWS) return slat_fail(SLAT_UNSUPPORTED, "block: %d, expected at most %d", cut.rows, ROWS);
     OR_PAIRS(&cut, slat_avx512_bf16_softmax_plan(p, run, plan));
-    plan->kernel = cut.walk->name;
-    plan->workspace =
-        p->pass == SLAT_FORWARD ? slat_softmax_forward_bytes(&cut, run) : slat_softmax_backward_bytes(&cut, run);
-    plan->deterministic = 1;
-    plan->launches = 0;
-    return SLAT_OK;
+    return size_plan(p->pass == SLAT_FORWARD ? slat_softmax_forward_bytes(&cut, run)
+                                             : slat_softmax_backward_bytes(&cut, run),
+                     cut.walk->name, plan);
 }
 
 slat_status slat_softmax_run(const slat_problem *p, const slat_run *run)

@@ -51,12 +51,15 @@ typedef struct {
     int32_t count;
 } slat_piece;
 
-/* SLAT_BUCKET: each line is one whole block of landmark's, earlier than the queries' own. */
-typedef enum { SLAT_ATTEND, SLAT_BUCKET } slat_step_kind;
+/* SLAT_BUCKET: each line is one whole block of landmark's, earlier than the queries' own. A block of more than ROWS
+ * keys comes in several steps: its ordinary keys (SLAT_INNER), its landmark (SLAT_OUTER), and, backward, its ordinary
+ * keys once more (SLAT_AGAIN). */
+typedef enum { SLAT_ATTEND, SLAT_BUCKET, SLAT_INNER, SLAT_OUTER, SLAT_AGAIN } slat_step_kind;
 
 /* Keys that a tile visits together, in order. */
 typedef struct {
     int64_t cursor[3];    /* the walk's own: where it goes on. Zero before the first step */
+    int64_t number;       /* the loop's own: steps of the tile so far */
     int32_t pieces, rows; /* rows: the pieces' keys in all */
     int32_t line;         /* rows fall into lines of this many; a strip may see a part of each line */
     int32_t dz;           /* between neighbouring keys of a piece */
@@ -84,6 +87,7 @@ typedef struct {
     int32_t lanes;       /* of a tile at most */
     int32_t rows;        /* of a step at most */
     int64_t steps, keys; /* of a tile at most */
+    int32_t long_blocks; /* landmark's blocks come in several steps */
     int64_t cut[8];      /* the walk's own */
 
     /* Backward sums dq over the keys before `stop` and over those from it on apart, so that two workers may share a
@@ -107,6 +111,12 @@ static inline int slat_crosses_stop(const slat_cut *cut, const slat_step *step, 
     return step->pieces && step->piece[0].first.z < cut->stop && key >= cut->stop;
 }
 
+/* Key heads of all batch entries. */
+static inline int64_t slat_heads(const slat_problem *p)
+{
+    return p->b * p->hk;
+}
+
 /* Whether a step stands behind the stop. */
 static inline int slat_is_behind(const slat_cut *cut, const slat_step *step)
 {
@@ -125,6 +135,8 @@ struct slat_walk {
     /* 0: the strip sees nothing of the step. */
     int (*sight)(const slat_cut *cut, const slat_tile *tile, const slat_strip *strip, const slat_step *step,
                  slat_sight *sight);
+    /* Whether a tile may see any of keys first ... end - 1, found faster than by its steps. NULL: it may. */
+    int (*reaches)(const slat_cut *cut, int64_t index, int64_t first, int64_t end);
 };
 
 #define slat_block_sparse_walk CPU_NAME(block_sparse_walk)

@@ -2,21 +2,26 @@
  *     S = K Q^T,   P = exp2(c S - max),   o += P^T V
  * with c = |scale| log2(e), the running maximum and sum of every lane in a state, and o in f32 until the last step.
  *
- * Few tiles over many keys are split into parts of a fixed number of steps, which are merged in order: the bits of a
+ * Few tiles over many keys are split into parts of a fixed range of keys, which are merged in order: the bits of a
  * result do not depend on the number of threads.
  */
 #include "forward_tile.h"
+#include "size.h"
 
 #define SPLIT_TILES 128  /* as many tiles fill every machine's threads */
+#define SPLIT_FEW   256  /* the same for tiles of few queries, whose work varies with what their heads see */
 #define SPLIT_KEYS  2048 /* of a part, at least */
 
-static void split(const slat_cut *cut, int64_t *parts, int64_t *steps)
+static void split(const slat_cut *cut, int64_t *parts, int64_t *range)
 {
     const slat_problem *p = cut->p;
-    const int64_t tiles = slat_max(p->b * p->hk * cut->tiles, 1);
-    const int64_t want = slat_max(slat_min(SPLIT_TILES / tiles, cut->keys / SPLIT_KEYS), 1);
-    *steps = slat_max((cut->steps + want - 1) / want, 1);
-    *parts = slat_max((cut->steps + *steps - 1) / *steps, 1);
+    const int64_t tiles = slat_max(slat_heads(p) * cut->tiles, 1);
+    const int64_t fill = cut->lanes <= LANE_GROUP ? SPLIT_FEW : SPLIT_TILES;
+    const int64_t want = slat_max(slat_min(fill / tiles, cut->keys / SPLIT_KEYS), 1);
+    const int64_t all = p->op == SLAT_OP_NEIGHBORHOOD ? cut->steps : p->tk;
+    const int64_t unit = p->op == SLAT_OP_NEIGHBORHOOD ? 1 : STEP_ROWS;
+    *range = slat_max(round_up((all + want - 1) / want, unit), 1);
+    *parts = slat_max((all + *range - 1) / *range, 1);
 }
 
 /* A worker's memory begins with its bench; the buffers follow. `at` NULL: only the number of bytes. */
@@ -25,14 +30,19 @@ static size_t lay_out(const slat_cut *cut, char *at)
     const slat_problem *p = cut->p;
     const int64_t d = round_up(p->d, VL), dv = round_up(p->dv, VL);
     const int64_t wide = slat_min(cut->lanes, LANES);
-    const int64_t floats[] = {cut->lanes * d, cut->lanes * dv,  cut->rows * d,
-                              cut->rows * dv, cut->rows * wide, PAIRS_ONLY(cut->rows * wide)};
+    const int64_t floats[] = {cut->lanes * d,
+                              cut->lanes * dv,
+                              cut->long_blocks ? cut->lanes * dv : 0,
+                              cut->rows * d,
+                              cut->rows * dv,
+                              cut->rows * wide,
+                              PAIRS_ONLY(cut->rows * wide)};
     bench none, *w = at ? (bench *)at : &none; /* only addressed where `at` is NULL */
-    float **buffers[] = {&w->queries, &w->o, &w->k, &w->v, &w->p, PAIRS_ONLY(&w->weights.by_key)};
+    float **buffers[] = {&w->queries, &w->o, &w->inner_o, &w->k, &w->v, &w->p, PAIRS_ONLY(&w->weights.by_key)};
     size_t bytes = (size_t)round_up((int64_t)sizeof(bench), 256);
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++) {
         if (at) *buffers[i] = (float *)(at + bytes);
-        bytes += (size_t)round_up(floats[i] * 4, 256) + 256; /* buffers of equal sizes do not alias */
+        bytes = size_sum(bytes, size_buffer((size_t)floats[i]));
     }
     return bytes;
 }
@@ -40,20 +50,21 @@ static size_t lay_out(const slat_cut *cut, char *at)
 static double operations(const slat_cut *cut)
 {
     const slat_problem *p = cut->p;
-    return 2.0 * (double)(p->b * p->hk * cut->tiles * cut->steps) * (p->d + p->dv) * cut->lanes * cut->rows;
+    return 2.0 * (double)slat_heads(p) * (double)cut->tiles * (double)cut->steps * (p->d + p->dv) * cut->lanes *
+           cut->rows;
 }
 
 static size_t part_bytes(const slat_cut *cut, int64_t parts)
 {
     const slat_problem *p = cut->p;
     const int64_t row = round_up(p->dv, VL) + 2;
-    return parts == 1 ? 0 : (size_t)(p->b * p->hk * cut->tiles * parts * cut->lanes * row) * sizeof(float);
+    return parts == 1 ? 0 : (size_t)(slat_heads(p) * cut->tiles * parts * cut->lanes * row) * sizeof(float);
 }
 
 static int32_t workers(const slat_cut *cut, const slat_run *run, int64_t parts)
 {
     const slat_problem *p = cut->p;
-    return slat_workers(run, p->b * p->hk * cut->tiles * parts, operations(cut));
+    return slat_workers(run, slat_heads(p) * cut->tiles * parts, operations(cut), lay_out(cut, NULL));
 }
 
 /* ---- results ---- */
@@ -136,12 +147,18 @@ static void merge_parts(const forward *f, const slat_tile *tile, int64_t index)
  * head's do, so that its keys stay in the cache. The last tiles first: causal ones are the longest. */
 static void find_tile(const forward *f, int64_t index, slat_tile *tile)
 {
-    const int64_t heads = f->p->b * f->p->hk, tiles = f->cut->tiles;
+    const int64_t heads = slat_heads(f->p), tiles = f->cut->tiles;
     const int together = f->p->k.head < f->p->k.token[2];
     const int64_t head = together ? index % heads : index / tiles, at = together ? index / heads : index % tiles;
     tile->b = head / f->p->hk;
     tile->key_head = (int32_t)(head % f->p->hk);
     f->cut->walk->tile(f->cut, tiles - 1 - at, tile);
+}
+
+static void look_ahead(const forward *f, bench *w, int64_t item)
+{
+    find_tile(f, item / f->parts, w->ahead);
+    w->part_ahead = item % f->parts;
 }
 
 /* Takes the item after w->ahead's, whose tile becomes the one to work on; returns the number of the latter. */
@@ -151,8 +168,9 @@ static int64_t advance(forward *f, bench *w, int64_t *ahead)
     slat_tile *tile = w->ahead;
     w->ahead = w->tile;
     w->tile = tile;
+    w->part = w->part_ahead;
     *ahead = slat_next_item(&f->items);
-    if (*ahead >= 0) find_tile(f, *ahead / f->parts, w->ahead);
+    if (*ahead >= 0) look_ahead(f, w, *ahead);
     return item;
 }
 
@@ -162,19 +180,21 @@ static void work(void *ctx, int32_t worker)
     bench *w = (bench *)(f->benches + (size_t)worker * f->bench_bytes);
     int64_t ahead = slat_next_item(&f->items);
     if (ahead < 0) return;
+    tiles_begin();
     w->weights = (slat_weights){0};
     lay_out(f->cut, (char *)w);
     w->tile = w->tiles;
     w->ahead = w->tiles + 1;
-    find_tile(f, ahead / f->parts, w->ahead);
+    look_ahead(f, w, ahead);
     while (ahead >= 0) {
         const int64_t item = advance(f, w, &ahead);
-        run_steps(f, w, item % f->parts * f->steps, ahead >= 0);
+        run_steps(f, w, ahead >= 0);
         if (f->parts == 1)
             finish(f, w);
         else
             keep_part(f, w, item / f->parts, item % f->parts);
     }
+    tiles_end();
 }
 
 static void work_merge(void *ctx, int32_t worker)
@@ -189,9 +209,9 @@ static void work_merge(void *ctx, int32_t worker)
 
 size_t slat_softmax_forward_bytes(const slat_cut *cut, const slat_run *run)
 {
-    int64_t parts, steps;
-    split(cut, &parts, &steps);
-    return (size_t)workers(cut, run, parts) * lay_out(cut, NULL) + part_bytes(cut, parts);
+    int64_t parts, range;
+    split(cut, &parts, &range);
+    return size_sum(size_product((size_t)workers(cut, run, parts), lay_out(cut, NULL)), part_bytes(cut, parts));
 }
 
 void slat_softmax_forward(const slat_cut *cut, const slat_run *run)
@@ -205,10 +225,10 @@ void slat_softmax_forward(const slat_cut *cut, const slat_run *run)
                  .ldk = round_up(p->d, VL),
                  .bench_bytes = lay_out(cut, NULL),
                  .benches = run->workspace};
-    split(cut, &f.parts, &f.steps);
+    split(cut, &f.parts, &f.range);
     const int32_t count = workers(cut, run, f.parts);
     f.part = (float *)(f.benches + (size_t)count * f.bench_bytes);
-    f.items.count = p->b * p->hk * cut->tiles * f.parts;
+    f.items.count = slat_heads(p) * cut->tiles * f.parts;
     slat_parallel(run, count, work, &f);
     if (f.parts > 1) {
         atomic_store(&f.items.next, 0);

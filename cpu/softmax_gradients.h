@@ -8,7 +8,8 @@
 #include "softmax_state.h"
 
 /* f32 sums for the keys of one head: row (x, y, z) begins at at[x * token[0] + y * token[1] + z * token[2]]. Only keys
- * first ... end - 1 of k's grid, in row-major order, are kept. at NULL: not wanted. */
+ * first ... end - 1 of k's grid, in row-major order, are kept; those before `cleared` have been cleared, which a step
+ * does for its keys, so that they are not written to memory and read again. at NULL: not wanted. */
 typedef struct {
     float *at;
     int64_t token[3];
@@ -17,8 +18,28 @@ typedef struct {
 typedef struct {
     slat_sums k, v;
     slat_point grid;
-    int64_t first, end;
+    int64_t first, end, cleared;
 } slat_key_sums;
+
+static inline float *sum_row(const slat_sums *sums, slat_point at)
+{
+    return sums->at + at.x * sums->token[0] + at.y * sums->token[1] + at.z * sums->token[2];
+}
+
+static inline slat_point key_at(slat_point grid, int64_t i)
+{
+    return slat_at(i / (grid.y * grid.z), i / grid.z % grid.y, i % grid.z);
+}
+
+/* Clears rows up to key `end`, so many floats of each. */
+static inline void clear_sums_to(slat_key_sums *keep, int64_t end, int64_t columns_k, int64_t columns_v)
+{
+    for (; keep->cleared < slat_min(end, keep->end); keep->cleared++) {
+        const slat_point at = key_at(keep->grid, keep->cleared);
+        if (keep->k.at) memset(sum_row(&keep->k, at), 0, (size_t)columns_k * sizeof(float));
+        if (keep->v.at) memset(sum_row(&keep->v, at), 0, (size_t)columns_v * sizeof(float));
+    }
+}
 
 /* Keys of a piece that are kept: j = *from ... *to - 1 of them. */
 static inline void kept_keys(const slat_key_sums *sums, const slat_step *step, const slat_piece *piece, int64_t *from,
@@ -30,8 +51,13 @@ static inline void kept_keys(const slat_key_sums *sums, const slat_step *step, c
     *to = slat_min((inside + step->dz - 1) / step->dz, piece->count);
 }
 
-static inline int keeps_any(const slat_key_sums *sums, const slat_step *step)
+/* Whether a step has any key that is kept. Of a long block of landmark's the first steps serve all that follow. */
+static inline int keeps_any(const slat_key_sums *sums, const slat_step *step, int64_t block)
 {
+    if (step->kind == SLAT_INNER || step->kind == SLAT_OUTER) {
+        const int64_t first = step->piece[0].first.z / block * block;
+        return first < sums->end && sums->first < first + block;
+    }
     for (int32_t i = 0; i < step->pieces; i++) {
         int64_t from, to;
         kept_keys(sums, step, step->piece + i, &from, &to);
@@ -53,8 +79,7 @@ static inline void add_rows(const slat_key_sums *keep, const slat_sums *sums, co
         from = slat_max(from, first - begin);
         to = slat_min(to, first + rows - begin);
         if (from >= to) continue;
-        const slat_point at = piece->first;
-        float *c = sums->at + at.x * sums->token[0] + at.y * sums->token[1] + (at.z + from * step->dz) * sums->token[2];
+        float *c = sum_row(sums, piece->first) + from * step->dz * sums->token[2];
         const gemm_scalars some = {weights.at + (begin + from - first) * weights.row, weights.row, weights.step};
         gemm_any(c, sums->token[2] * step->dz, some, queries, to - from, ld / VL,
                  (gemm_terms){1, operand_terms(lanes), 0, 0}, GEMM_ADD, NULL, fetch);
@@ -79,6 +104,7 @@ typedef struct {
     float *q_lanes, *o_lanes;       /* q and grad_o transposed: [d, wide], [dv, wide] */
     float *q, *grad_o;              /* [wide, ld], [wide, ldv] */
     float *grad_q[2];               /* [wide, ld]: over the keys before the stop, and those behind it */
+    float max[LANES], factor[LANES], mean[LANES]; /* landmark, a block in several steps: see inner_group() */
 } slat_rows;
 
 /* S and dP of a group become P and dS. */
@@ -132,5 +158,70 @@ static inline void weigh_buckets(float *p, float *u, int64_t wide, const slat_ro
             vec_store(p + ordinary * wide + l, vec_zero());
             vec_store(u + ordinary * wide + l, ds);
         }
+}
+
+/* The same for a block in several steps. Its ordinary keys first: their maximum in units of log2, in `factor` the sum
+ * of exp2(score - max), in `mean` the same sum times dP. */
+static inline void inner_clear(slat_rows *rows)
+{
+    for (int32_t l = 0; l < LANES; l++) rows->max[l] = -INFINITY, rows->factor[l] = rows->mean[l] = 0;
+}
+
+static inline void inner_group(float *p, const float *u, int64_t wide, slat_rows *rows, const slat_sight *sight,
+                               const slat_group *group, float c)
+{
+    const vec all_c = vec_all(c);
+    if (!sight->whole) mask_scores(p, wide, sight->bits, group);
+    for (int32_t l = group->lane; l < group->lane + group->lanes; l += VL) {
+        const float *x = p + group->row * wide + l, *y = u + group->row * wide + l;
+        const vec old = vec_load(rows->max + l);
+        const vec most = vec_mul(lane_max(x, wide, group->rows, vec_all(-INFINITY)), all_c), max = vec_max(old, most);
+        const vec fade = vec_exp2(vec_sub(old, finite_max(max)));
+        vec sum = vec_mul(vec_load(rows->factor + l), fade), mean = vec_mul(vec_load(rows->mean + l), fade);
+        for (int32_t r = 0; r < group->rows; r++, x += wide, y += wide) {
+            const vec w = vec_exp2(vec_fms(vec_load(x), all_c, finite_max(max)));
+            sum = vec_add(sum, w);
+            mean = vec_fma(w, vec_load(y), mean);
+        }
+        vec_store(rows->max + l, max);
+        vec_store(rows->factor + l, sum);
+        vec_store(rows->mean + l, mean);
+    }
+}
+
+/* Then its landmark's score p [wide], whose dS goes to u. `factor` becomes the landmark's weight over the sum, `mean`
+ * E. */
+static inline void outer_row(float *p, float *u, int64_t wide, slat_rows *rows, const slat_sight *sight, float c,
+                             float scale)
+{
+    const slat_group all = {0, 1, 0, (int32_t)wide};
+    if (!sight->whole) mask_scores(p, wide, sight->bits, &all);
+    for (int64_t l = 0; l < wide; l += VL) {
+        const vec sum = vec_load(rows->factor + l);
+        const vec weight = vec_exp2(vec_fms(vec_load(p + l), vec_all(c), vec_load(rows->lse + l)));
+        const vec mean =
+            vec_select(vec_greater(vec_all(FLT_MIN), weight), vec_zero(), vec_div(vec_load(rows->mean + l), sum));
+        vec_store(rows->factor + l, vec_select(vec_greater(weight, vec_zero()), vec_div(weight, sum), weight));
+        vec_store(rows->mean + l, mean);
+        vec_store(p + l, vec_zero());
+        vec_store(u + l, vec_mul(vec_mul(weight, vec_all(scale)), vec_sub(mean, vec_load(rows->delta + l))));
+    }
+}
+
+/* And its ordinary keys again: S and dP become P and dS. */
+static inline void again_group(float *p, float *u, int64_t wide, const slat_rows *rows, const slat_sight *sight,
+                               const slat_group *group, float c, float scale)
+{
+    if (!sight->whole) mask_scores(p, wide, sight->bits, group);
+    for (int32_t l = group->lane; l < group->lane + group->lanes; l += VL) {
+        const vec max = finite_max(vec_load(rows->max + l)), factor = vec_load(rows->factor + l);
+        const vec mean = vec_load(rows->mean + l);
+        for (int64_t r = group->row; r < group->row + group->rows; r++) {
+            float *x = p + r * wide + l, *y = u + r * wide + l;
+            const vec w = vec_mul(vec_exp2(vec_fms(vec_load(x), vec_all(c), max)), factor);
+            vec_store(x, w);
+            vec_store(y, vec_mul(vec_mul(w, vec_all(scale)), vec_sub(vec_load(y), mean)));
+        }
+    }
 }
 #endif

@@ -31,4 +31,36 @@ static inline void bucket(slat_state *state, float *p, int64_t wide, const slat_
             vec_store(p + ordinary * wide + l, vec_zero());
         }
 }
+
+/* Each block's probabilities times its factor [line, LANES]. */
+static inline void weigh_rows(float *p, int64_t wide, const slat_sight *sight, const float *factor)
+{
+    for (int32_t i = 0; i < sight->lines; i++, factor += LANES)
+        for (int32_t r = 0; r < sight->length; r++, p += wide)
+            for (int64_t l = 0; l < wide; l += VL) vec_store(p + l, vec_mul(vec_load(p + l), vec_load(factor + l)));
+}
+
+/* A long block is over: its landmark's scores p [wide] give it its weight. The block's sums, `inner` and inner_o, join
+ * the lanes' own, and are empty again. */
+static inline void close_block(slat_state *state, slat_state *inner, float *p, int64_t wide, const slat_sight *sight,
+                               float c, float *o, float *inner_o, int64_t vectors)
+{
+    const slat_group all = {0, 1, 0, (int32_t)wide};
+    float most[LANES], factor[LANES];
+    if (!sight->whole) mask_scores(p, wide, sight->bits, &all);
+    for (int64_t l = 0; l < wide; l += VL) vec_store(most + l, vec_mul(vec_load(p + l), vec_all(c)));
+    raise_max(state, most, wide, o, vectors);
+    for (int64_t l = 0; l < wide; l += VL) {
+        const vec weight = vec_exp2(vec_fms(vec_load(p + l), vec_all(c), finite_max(vec_load(state->max + l))));
+        const vec share = vec_div(weight, vec_load(inner->sum + l));
+        vec_store(factor + l, vec_select(vec_greater(weight, vec_zero()), share, weight));
+        vec_store(state->sum + l, vec_add(vec_load(state->sum + l), weight));
+    }
+    for (int64_t l = 0; l < wide; l++)
+        for (int64_t i = 0; i < vectors; i++, o += VL, inner_o += VL) {
+            vec_store(o, vec_fma(vec_all(factor[l]), vec_load(inner_o), vec_load(o)));
+            vec_store(inner_o, vec_zero());
+        }
+    state_clear(inner);
+}
 #endif

@@ -20,6 +20,23 @@ static inline void fetch_keys(gemm_fetch *fetch, const slat_view *view, int64_t 
     }
 }
 
+/* Where a step's rows begin, at most `count` of them; returns the list's end. */
+static inline const char **list_rows(const char **to, int64_t count, const slat_view *view, int64_t b, int64_t head,
+                                     const slat_step *step)
+{
+    const int64_t stride = view->token[2] * step->dz * (int64_t)element_size(view->type);
+    for (int32_t j = 0; j < step->pieces; j++) {
+        const char *at = row_at(view, b, step->piece[j].first, head);
+        for (int32_t r = 0; r < step->piece[j].count && count; r++, count--, at += stride) *to++ = at;
+    }
+    return to;
+}
+
+static inline int64_t row_bytes(const slat_view *view, int64_t columns)
+{
+    return columns * (int64_t)element_size(view->type);
+}
+
 /* The same for a tile's rows of one tensor. */
 static inline void fetch_queries(gemm_fetch *fetch, const slat_view *view, const slat_tile *tile, int64_t columns)
 {

@@ -1,5 +1,5 @@
-/* A vector of f32 lanes: 8 on AVX2, 16 on AVX-512. This file and the two that it includes are the only ones that
- * know intrinsics.
+/* A vector of f32 lanes: 8 on AVX2, 16 on AVX-512. This file, the two that it includes and gemm_tiles.h are
+ * the only ones that know intrinsics.
  *
  * Every C file of this folder that includes it is compiled once per instruction set. CPU_NAME gives each copy of an
  * external symbol its own name.
@@ -13,7 +13,9 @@
 #define INLINE static inline __attribute__((always_inline))
 
 /* What a kernel's name ends with. */
-#ifdef SLAT_PAIRS
+#if defined(SLAT_TILES)
+#define CPU_FORM " in tiles of bf16"
+#elif defined(SLAT_PAIRS)
 #define CPU_FORM " in pairs of bf16"
 #else
 #define CPU_FORM ""

@@ -1,9 +1,12 @@
-/* vec.h on AVX-512: 16 lanes; with SLAT_PAIRS also dot products of pairs of bf16. */
+/* vec.h on AVX-512: 16 lanes; with SLAT_PAIRS also dot products of pairs of bf16. With SLAT_TILES, which implies
+ * SLAT_PAIRS, gemm_tiles.h adds the matrix product of AMX. */
 #ifndef SLAT_CPU_VEC_AVX512_H
 #define SLAT_CPU_VEC_AVX512_H
 #include <immintrin.h>
 
-#ifdef SLAT_PAIRS
+#if defined(SLAT_TILES)
+#define CPU_NAME(name) slat_amx_##name
+#elif defined(SLAT_PAIRS)
 #define CPU_NAME(name) slat_avx512_bf16_##name
 #else
 #define CPU_NAME(name) slat_avx512_##name

@@ -15,6 +15,7 @@ static const slat_backend_table *const built_in[] = {
 #ifdef SLAT_CPU
     &slat_avx2,
     &slat_avx512,
+    &slat_amx,
 #endif
 };
 

@@ -12,6 +12,6 @@ const slat_module_table *slat_module(char *why, size_t size);
 
 extern const slat_backend_table slat_scalar;
 #ifdef SLAT_CPU
-extern const slat_backend_table slat_avx2, slat_avx512;
+extern const slat_backend_table slat_avx2, slat_avx512, slat_amx;
 #endif
 #endif

@@ -35,7 +35,7 @@ static int64_t most_keys(const slat_problem *p)
 
 static room cut(const slat_problem *p, slat_arena *arena)
 {
-    const int64_t most = most_keys(p);
+    const int64_t most = p->b ? most_keys(p) : 0, keys = p->b ? p->tk : 0; /* no sequence needs no room */
     const size_t one = sizeof(double);
     room r = {.row.sink = -INFINITY};
     r.row.keys = slat_take(arena, most, sizeof *r.row.keys);
@@ -50,8 +50,8 @@ static room cut(const slat_problem *p, slat_arena *arena)
     r.row.grad_logit = slat_take(arena, most, one);
     r.grad_o = slat_take(arena, p->dv, one);
     r.grad_q = slat_take(arena, p->d, one);
-    if (p->grad_k.data) r.grad_ks = slat_take(arena, p->tk, (size_t)p->d * one);
-    if (p->grad_v.data) r.grad_vs = slat_take(arena, p->tk, (size_t)p->dv * one);
+    if (p->grad_k.data) r.grad_ks = slat_take(arena, keys, (size_t)p->d * one);
+    if (p->grad_v.data) r.grad_vs = slat_take(arena, keys, (size_t)p->dv * one);
     if (p->grad_sink.data) r.grad_sinks = slat_take(arena, p->hq, one);
     return r;
 }

@@ -66,8 +66,9 @@ typedef struct {
     void *stream;          /**< GPU: a cudaStream_t of the tensors' device. NULL: the legacy default stream. */
     const char *backend;   /**< Force this backend: a miss is #SLAT_NO_BACKEND or #SLAT_UNSUPPORTED. It outranks the
                                 environment's SLAT_BACKEND. NULL: the best by rank for the tensors' device. */
-    int32_t threads;       /**< CPU: threads, at least 0. 0: what OpenMP would use. Forward results do not depend on it,
-                                nor do deterministic backward ones. */
+    int32_t threads;       /**< CPU: threads, at least 0. 0: what OpenMP would use. A call starts no more than have
+                                work, nor more than 256: workspace does not grow beyond that. Forward results do not
+                                depend on it, nor do deterministic backward ones. */
     int32_t deterministic; /**< Backward, bit for bit: 0 the kernel's default, 1 required, -1 not needed. Forward always
                                 is. Another value is #SLAT_INVALID. */
     void *workspace;       /**< On the tensors' device, 256-byte aligned (else #SLAT_WORKSPACE). The call's alone until
