@@ -18,8 +18,7 @@ typedef struct {
     float *queries, *o; /* of all strips: transposed queries [d, wide], sums [wide, ld] */
     float *inner_o;     /* the same for `inner` */
     float *k, *v, *p;   /* of one step */
-    const char *rows_ahead[2 * ROWS + FEW_LEAD]; /* few queries: see plan_few() */
-    few_fetch few;
+    const char *values_ahead[ROWS], *keys_ahead[ROWS]; /* few queries: see plan_few() */
     slat_weights weights;
 } bench;
 
@@ -71,47 +70,6 @@ static int is_few(const slat_tile *tile)
     return tile->strips == 1 && tile->strip[0].lanes <= FEW;
 }
 
-/* Few queries: what is fetched while the step's rows are used, keys then values. That is the rows FEW_LEAD behind in
- * this order and then the first of the next step's keys; where the step's rows are packed already, all of the next
- * step's. */
-static void plan_few(const forward *f, bench *w, const slat_tile *next, int packed)
-{
-    const slat_problem *p = f->p;
-    const slat_tile *tile = w->tile;
-    const char **to = w->rows_ahead;
-    if (!packed) {
-        to = list_rows(to, ROWS, &p->k, tile->b, tile->key_head, &w->step);
-        to = list_rows(to, ROWS, &p->v, tile->b, tile->key_head, &w->step);
-    }
-    if (next) to = list_rows(to, packed ? ROWS : FEW_LEAD, &p->k, next->b, next->key_head, &w->next);
-    if (next && packed) to = list_rows(to, ROWS, &p->v, next->b, next->key_head, &w->next);
-    const char **from = packed || to - w->rows_ahead < FEW_LEAD ? w->rows_ahead : w->rows_ahead + FEW_LEAD;
-    w->few = (few_fetch){from, to, row_bytes(&p->k, slat_max(p->d, p->dv)), 0};
-}
-
-/* The products of few queries with a group's keys. */
-static void few_keys(const forward *f, bench *w, const slat_strip *strip, const slat_span *span, gemm_scalars keys,
-                     const float *queries)
-{
-    for (int64_t i = 0; i < span->runs; i++) {
-        const int64_t row = span->first + i * (span->run + span->skip);
-        few_products(w->p + i * span->run * strip->wide, strip->wide, (gemm_rows){keys.at + row * keys.row, keys.row},
-                     span->run, queries, f->ldk, strip->lanes, f->sign, &w->few);
-    }
-}
-
-/* And of their weights with its values. */
-static void few_sums(const forward *f, bench *w, const slat_strip *strip, const slat_span *span, gemm_rows values,
-                     float *o)
-{
-    for (int64_t i = 0; i < span->runs; i++) {
-        const int64_t row = span->first + i * (span->run + span->skip);
-        few_values(o, f->ld, w->p + i * (span->run + span->gap) * strip->wide, strip->wide,
-                   (gemm_rows){values.at + row * values.row + i * span->gap * values.row, values.row}, span->run,
-                   strip->lanes, &w->few);
-    }
-}
-
 /* few: `keys` are vectors. */
 static void step_of_strip(const forward *f, bench *w, int32_t s, gemm_scalars keys, gemm_rows values,
                           const float *queries, float *o)
@@ -125,7 +83,12 @@ static void step_of_strip(const forward *f, bench *w, int32_t s, gemm_scalars ke
     for (int32_t g = 0; g < groups; g++) {
         const slat_span span = slat_group_span(&w->step, &w->sight, group + g);
         if (few) {
-            few_keys(f, w, strip, &span, keys, queries);
+            for (int64_t i = 0; i < span.runs; i++) {
+                const int64_t row = span.first + i * (span.run + span.skip);
+                few_products(w->p + i * span.run * strip->wide, strip->wide,
+                             (gemm_rows){keys.at + row * keys.row, keys.row}, span.run, queries, f->ldk, strip->lanes,
+                             f->sign, (few_fetch){w->values_ahead + row, row_bytes(&f->p->v, f->p->dv)});
+            }
             continue;
         }
         scores(w->p, keys, queries, strip->wide, f->p->d, &span, group + g, &w->fetch);
@@ -142,12 +105,6 @@ static void step_of_strip(const forward *f, bench *w, int32_t s, gemm_scalars ke
         set_weights(&w->weights, w->p, strip->wide, group);
     } else
         attend(&w->state[s], w->p, strip->wide, &w->sight, group, groups, f->c, o, f->ld / VL);
-    if (few && w->step.kind == SLAT_BUCKET) {
-        const slat_span valued = slat_value_span(&w->step, &w->sight, group);
-        weigh_rows(w->p, strip->wide, &w->sight, w->factor);
-        few_sums(f, w, strip, &valued, values, o);
-        return;
-    }
     if (w->step.kind == SLAT_BUCKET) {
         weigh_blocks(o, f->ld, &w->weights, strip->wide, values, &w->step, value_rows(&w->step), w->factor,
                      strip->lanes, &w->fetch);
@@ -156,12 +113,36 @@ static void step_of_strip(const forward *f, bench *w, int32_t s, gemm_scalars ke
     for (int32_t g = 0; g < groups; g++) {
         const slat_span span = slat_group_span(&w->step, &w->sight, group + g);
         if (few) {
-            few_sums(f, w, strip, &span, values, o);
+            for (int64_t i = 0; i < span.runs; i++) {
+                const int64_t row = span.first + i * (span.run + span.skip);
+                few_values(o, f->ld, w->p + i * span.run * strip->wide, strip->wide,
+                           (gemm_rows){values.at + row * values.row, values.row}, span.run, strip->lanes,
+                           (few_fetch){w->keys_ahead + row, row_bytes(&f->p->k, f->p->d)});
+            }
             continue;
         }
         set_weights(&w->weights, w->p, strip->wide, group + g);
         weigh_keys(o, f->ld, &w->weights, strip->wide, values, &span, group + g, strip->lanes, &w->fetch);
     }
+}
+
+/* Few queries: while keys are multiplied the step's values are fetched, or the next step's if these are packed already;
+ * while values are, the next step's keys. Landmark's whole blocks fetch the latter as others do. */
+static void plan_few(const forward *f, bench *w, const slat_tile *next, int packed)
+{
+    const slat_problem *p = f->p;
+    const slat_tile *tile = w->tile;
+    if (packed && next)
+        list_rows(w->values_ahead, w->step.rows, &p->v, next->b, next->key_head, &w->next);
+    else
+        list_rows(w->values_ahead, w->step.rows, &p->v, tile->b, tile->key_head, &w->step);
+    if (next)
+        list_rows(w->keys_ahead, w->step.rows, &p->k, next->b, next->key_head, &w->next);
+    else
+        memcpy(w->keys_ahead, w->values_ahead, sizeof w->keys_ahead);
+    if (next && w->step.kind == SLAT_BUCKET)
+        fetch_keys(&w->fetch, &p->k, next->b, next->key_head, &w->next, p->d);
+    fetch_over(&w->fetch, gemm_chunks(tile->strip[0].lanes, f->ld / VL, w->step.rows));
 }
 
 /* What a step's products fetch: the next step's keys and values; of the tile ahead also its rows. packed: the step's
@@ -171,14 +152,13 @@ static void plan_fetches(const forward *f, bench *w, int more, int any_ahead, in
     const slat_problem *p = f->p;
     const slat_tile *tile = w->tile, *next = more ? tile : w->ahead;
     int64_t chunks = 0;
-    const int few = is_few(tile);
     w->fetch.rows = w->fetch.next = 0;
     if (!more && any_ahead) {
         fetch_queries(&w->fetch, &p->q, next, p->d);
         before_first(&w->next);
         more = next_step(f, next, w->part_ahead, &w->next);
     }
-    if (few) {
+    if (is_few(tile)) {
         plan_few(f, w, more ? next : NULL, packed);
         return;
     }

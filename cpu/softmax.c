@@ -61,7 +61,7 @@ slat_status slat_avx512_bf16_softmax_run(const slat_problem *p, const slat_run *
 
 #define OR_PAIRS(cut, call)                                                                                            \
     do {                                                                                                               \
-        if (slat_takes_pairs(cut) && slat_has_avx512_bf16()) return call;                                                                             \
+        if (slat_takes_pairs(cut) && slat_has_avx512_bf16()) return call;                                              \
     } while (0)
 #else
 #define OR_PAIRS(cut, call)

@@ -32,14 +32,6 @@ static inline void bucket(slat_state *state, float *p, int64_t wide, const slat_
         }
 }
 
-/* Each block's probabilities times its factor [line, LANES]. */
-static inline void weigh_rows(float *p, int64_t wide, const slat_sight *sight, const float *factor)
-{
-    for (int32_t i = 0; i < sight->lines; i++, factor += LANES)
-        for (int32_t r = 0; r < sight->length; r++, p += wide)
-            for (int64_t l = 0; l < wide; l += VL) vec_store(p + l, vec_mul(vec_load(p + l), vec_load(factor + l)));
-}
-
 /* A long block is over: its landmark's scores p [wide] give it its weight. The block's sums, `inner` and inner_o, join
  * the lanes' own, and are empty again. */
 static inline void close_block(slat_state *state, slat_state *inner, float *p, int64_t wide, const slat_sight *sight,

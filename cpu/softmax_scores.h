@@ -20,16 +20,17 @@ static inline void fetch_keys(gemm_fetch *fetch, const slat_view *view, int64_t 
     }
 }
 
-/* Where a step's rows begin, at most `count` of them; returns the list's end. */
-static inline const char **list_rows(const char **to, int64_t count, const slat_view *view, int64_t b, int64_t head,
-                                     const slat_step *step)
+/* Where a step's rows begin, `count` of them; the last again and again where the step has fewer. */
+static inline void list_rows(const char **to, int64_t count, const slat_view *view, int64_t b, int64_t head,
+                             const slat_step *step)
 {
     const int64_t stride = view->token[2] * step->dz * (int64_t)element_size(view->type);
-    for (int32_t j = 0; j < step->pieces; j++) {
+    int64_t n = 0;
+    for (int32_t j = 0; j < step->pieces && n < count; j++) {
         const char *at = row_at(view, b, step->piece[j].first, head);
-        for (int32_t r = 0; r < step->piece[j].count && count; r++, count--, at += stride) *to++ = at;
+        for (int32_t r = 0; r < step->piece[j].count && n < count; r++, at += stride) to[n++] = at;
     }
-    return to;
+    for (const char *last = n ? to[n - 1] : NULL; n < count; n++) to[n] = last;
 }
 
 static inline int64_t row_bytes(const slat_view *view, int64_t columns)

@@ -27,9 +27,15 @@ static int32_t find_backends(const char *names[SUBJECT_BACKENDS], bool partial)
     return count;
 }
 
-int32_t subject_backends(const char *names[SUBJECT_BACKENDS]) { return find_backends(names, false); }
+int32_t subject_backends(const char *names[SUBJECT_BACKENDS])
+{
+    return find_backends(names, false);
+}
 
-int32_t subject_all_backends(const char *names[SUBJECT_BACKENDS]) { return find_backends(names, true); }
+int32_t subject_all_backends(const char *names[SUBJECT_BACKENDS])
+{
+    return find_backends(names, true);
+}
 
 static bool amx_may_refuse(const problem *p)
 {
