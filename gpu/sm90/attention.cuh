@@ -31,10 +31,13 @@ inline int channels_of(const slat_problem &p)
 
 inline slat_status check_forward(const slat_problem &p)
 {
-    if (p.type != SLAT_BF16 && p.type != SLAT_F16) return unsupported("tensors of other types than f16 and bf16 are not served");
-    if (!p.aligned || !p.strides16) return unsupported("data and strides that are no multiples of 16 bytes are not served");
+    if (p.type != SLAT_BF16 && p.type != SLAT_F16)
+        return unsupported("tensors of other types than f16 and bf16 are not served");
+    if (!p.aligned || !p.strides16)
+        return unsupported("data and strides that are no multiples of 16 bytes are not served");
     if (p.scale < 0) return unsupported("scale: negative ones are not served");
-    if (p.tq > INT32_MAX - tile_rows || p.tk > INT32_MAX / 2) return unsupported("sequences of more than 2^30 tokens are not served");
+    if (p.tq > INT32_MAX - tile_rows || p.tk > INT32_MAX / 2)
+        return unsupported("sequences of more than 2^30 tokens are not served");
     if (p.b * p.hq > INT32_MAX) return unsupported("more than 2^31 - 1 heads are not served");
     return SLAT_OK;
 }
@@ -60,7 +63,8 @@ template <class T, int D, class Walk> void enqueue_forward(slat_session &session
     call.group = heads_together(p);
     call.scale = (float)(p.scale * 1.4426950408889634);
     if (!p.tk || !slat_map_sequence(&q, &views[0], p.b, p.tq, p.hq, p.d, tile_rows) ||
-        !slat_map_sequence(&k, &views[1], p.b, p.tk, p.hk, p.d, run) || !slat_map_sequence(&v, &views[2], p.b, p.tk, p.hk, p.dv, run) ||
+        !slat_map_sequence(&k, &views[1], p.b, p.tk, p.hk, p.d, run) ||
+        !slat_map_sequence(&v, &views[2], p.b, p.tk, p.hk, p.dv, run) ||
         (!call.wide && !slat_map_sequence(&o, &views[3], p.b, p.tq, p.hq, p.dv, group_rows))) {
         session.refuse("tensors without elements, or strides that a tensor map cannot hold, are not served");
         return;
@@ -70,8 +74,8 @@ template <class T, int D, class Walk> void enqueue_forward(slat_session &session
         call.next = (int32_t *)session.take(1, sizeof(int32_t));
         session.clear(call.next, sizeof(int32_t));
     }
-    session.launch_wide(softmax_forward<T, D, Walk>, blocks, softmax_threads, sizeof(forward_room<D, Walk>) + 1024, p, walk, call, q, k,
-                        v, o);
+    session.launch_wide(softmax_forward<T, D, Walk>, blocks, softmax_threads, sizeof(forward_room<D, Walk>) + 1024, p,
+                        walk, call, q, k, v, o);
 }
 
 /* Calls choose(type, width), which gives a function, for the call's type and width. */
@@ -80,11 +84,16 @@ template <class Choose> void for_shape(slat_session &session, const Choose &choo
     const slat_problem &p = session.problem;
     const auto of_type = [&](auto type) {
         switch (channels_of(p)) {
-        case 64: return choose(type, std::integral_constant<int, 64>())(session);
-        case 96: return choose(type, std::integral_constant<int, 96>())(session);
-        case 128: return choose(type, std::integral_constant<int, 128>())(session);
-        case 192: return choose(type, std::integral_constant<int, 192>())(session);
-        default: return choose(type, std::integral_constant<int, 256>())(session);
+        case 64:
+            return choose(type, std::integral_constant<int, 64>())(session);
+        case 96:
+            return choose(type, std::integral_constant<int, 96>())(session);
+        case 128:
+            return choose(type, std::integral_constant<int, 128>())(session);
+        case 192:
+            return choose(type, std::integral_constant<int, 192>())(session);
+        default:
+            return choose(type, std::integral_constant<int, 256>())(session);
         }
     };
     if (p.type == SLAT_BF16)

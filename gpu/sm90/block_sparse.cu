@@ -13,7 +13,7 @@ namespace sm90
 {
 
 struct block_sparse : sequence {
-    int32_t block_q, block_k; /* dense: the whole sequence is one block row of blocks of one tile */
+    int32_t block_q, block_k;  /* dense: the whole sequence is one block row of blocks of one tile */
     int32_t lists, rows_shift; /* lists of an item; log2 of the queries that share one */
     int32_t run, run_shift;    /* keys that come in one copy */
     int32_t copies;            /* runs of a tile, a power of 2 */
@@ -51,7 +51,8 @@ struct block_sparse : sequence {
                     entry = (int32_t)(l.causal ? slat_min(position + tile_rows, p.tk) : p.tk) + walk.block_k - 1;
                     entry = max(entry, 0) / walk.block_k;
                 } else {
-                    const int32_t *row = l.indptr + slat_layout_row(&l, l.rows, item.b, item.h, p.hq, query / walk.block_q);
+                    const int32_t *row =
+                        l.indptr + slat_layout_row(&l, l.rows, item.b, item.h, p.hq, query / walk.block_q);
                     begin = min(max(row[0], 0), (int32_t)l.entries);
                     entry = min(max(row[1], 0), (int32_t)l.entries);
                     at[1] = fetch(entry - 1);
@@ -63,7 +64,10 @@ struct block_sparse : sequence {
         }
 
         /* An entry of this lane's list; less than any before the first one. */
-        __device__ __forceinline__ int32_t fetch(int32_t e) const { return e >= begin ? p.layout.indices[e] : INT32_MIN; }
+        __device__ __forceinline__ int32_t fetch(int32_t e) const
+        {
+            return e >= begin ? p.layout.indices[e] : INT32_MIN;
+        }
 
         /* Takes the next good entry of this lane's list. */
         __device__ __forceinline__ void step()
@@ -116,14 +120,17 @@ struct block_sparse : sequence {
             settle();
         }
 
-        /* What 64 queries see of a run: those of `group` have the lists `own`, and `first` is the first one's position. */
+        /* What 64 queries see of a run: those of `group` have the lists `own`, and `first` is the first one's position.
+         */
         __device__ __forceinline__ bool some(int32_t run_first, uint32_t named, uint32_t own, int32_t first) const
         {
             return (named & own) && (!p.layout.causal || run_first < first + group_rows);
         }
-        __device__ __forceinline__ bool all(int32_t run_first, int32_t end, uint32_t named, uint32_t own, int32_t first) const
+        __device__ __forceinline__ bool all(int32_t run_first, int32_t end, uint32_t named, uint32_t own,
+                                            int32_t first) const
         {
-            return (named & own) == own && run_first + walk.run <= end && (!p.layout.causal || run_first + walk.run <= first + 1);
+            return (named & own) == own && run_first + walk.run <= end &&
+                   (!p.layout.causal || run_first + walk.run <= first + 1);
         }
 
         __device__ __forceinline__ void next(int32_t (&sight)[2], note &told)
@@ -142,7 +149,9 @@ struct block_sparse : sequence {
 #pragma unroll
                 for (int g = 0; g < 2; ++g) {
                     const int32_t from = position + g * group_rows;
-                    sight[g] = !some(first, lists, own[g], from) ? sees_none : all(first, end, lists, own[g], from) ? sees_all : sees_part;
+                    sight[g] = !some(first, lists, own[g], from)      ? sees_none
+                               : all(first, end, lists, own[g], from) ? sees_all
+                                                                      : sees_part;
                 }
                 return;
             }
@@ -183,8 +192,8 @@ struct block_sparse : sequence {
     }
 
     /* The i-th copy of a tile. */
-    __device__ __forceinline__ void load(const note &told, int i, uint8_t *to, const CUtensorMap *map, uint64_t *barrier, int head,
-                                         int b) const
+    __device__ __forceinline__ void load(const note &told, int i, uint8_t *to, const CUtensorMap *map,
+                                         uint64_t *barrier, int head, int b) const
     {
         const int n = i & (copies - 1), c = i >> copies_shift;
         load_box(to + (i << run_shift) * row_bytes, map, barrier, c * chunk, told.first[n], head, b);
@@ -195,7 +204,8 @@ struct block_sparse : sequence {
         int32_t position[2];
         int list[2];
 
-        __device__ __forceinline__ rows(const slat_problem &p, const block_sparse &walk, const work_item &item, int row) : walk(walk)
+        __device__ __forceinline__ rows(const slat_problem &p, const block_sparse &walk, const work_item &item, int row)
+            : walk(walk)
         {
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
@@ -214,12 +224,16 @@ struct block_sparse : sequence {
                 for (int r = 0; r < 2; ++r) {
                     const int32_t end = min(told.end[n], position[r] + 1);
                     if (told.lists[n] >> list[r] & 1)
-                        mask[r] |= first_columns(min(end - told.first[n], walk.run), part) << (n << walk.run_shift >> 2);
+                        mask[r] |= first_columns(min(end - told.first[n], walk.run), part)
+                                   << (n << walk.run_shift >> 2);
                 }
             }
         }
 
-        __device__ __forceinline__ bool clears(const note &told) const { return told.clears; }
+        __device__ __forceinline__ bool clears(const note &told) const
+        {
+            return told.clears;
+        }
 
         /* A group of 128 threads. */
         template <int chunks, int keys> __device__ void clear(const note &told, uint32_t v, int thread) const
@@ -264,7 +278,6 @@ slat_status slat_sm90_block_sparse_check(const slat_problem &p)
 
 void slat_sm90_block_sparse(slat_session &session)
 {
-    sm90::for_shape(session, [](auto type, auto channels) {
-        return sm90::enqueue<decltype(type), decltype(channels)::value>;
-    });
+    sm90::for_shape(session,
+                    [](auto type, auto channels) { return sm90::enqueue<decltype(type), decltype(channels)::value>; });
 }

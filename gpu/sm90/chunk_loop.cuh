@@ -16,6 +16,7 @@
  */
 #ifndef SLAT_SM90_CHUNK_LOOP_CUH
 #define SLAT_SM90_CHUNK_LOOP_CUH
+#include "ring.cuh"
 #include "walk.h"
 #include "wgmma.cuh"
 
@@ -105,18 +106,6 @@ __device__ __forceinline__ work work_of(const scan &p, const split &by, int64_t 
     w.decay = {fminf(p.slopes[w.h * p.slope_stride] * log2_e, steepest), p.reverse != 0};
     return w;
 }
-
-template <int stages> struct ring_place {
-    int at = 0;
-    uint32_t phase = 0;
-
-    __device__ __forceinline__ void next()
-    {
-        if (++at < stages) return;
-        at = 0;
-        phase ^= 1;
-    }
-};
 
 /* Tiles on their way through shared memory. reads_y: a chunk's y is read, with a. */
 template <int DEPTH, int SLABS, int STAGES, int A_STAGES, int READS_Y> struct chunk_ring {
@@ -237,23 +226,23 @@ __device__ __forceinline__ void load_chunk(panel *to, const CUtensorMap *map, ui
 
 template <class Room> __device__ void produce(Room &s, const scan &p, const work &w)
 {
-    ring_place<Room::stages> at;
-    ring_place<Room::a_stages> a_at;
+    ring<Room::stages> at;
+    ring<Room::a_stages> a_at;
     const int column = w.slice * Room::slabs * chunk;
-    for (int n = w.first; n < w.last; ++n, at.next()) {
+    for (int n = w.first; n < w.last; ++n, at.advance()) {
         const int token = w.token(n);
-        barrier_wait(&s.freed[at.at], at.phase ^ 1);
-        uint64_t *filled = &s.filled[at.at];
+        barrier_wait(&s.freed[at.slot], at.parity ^ 1);
+        uint64_t *filled = &s.filled[at.slot];
         barrier_expect(filled, (Room::panels + Room::slabs) * panel_bytes);
-        load_chunk<Room::panels>(s.b[at.at], &p.b, filled, 0, token, w);
-        load_chunk<Room::slabs>(s.c[at.at], &p.c, filled, column, token, w);
+        load_chunk<Room::panels>(s.b[at.slot], &p.b, filled, 0, token, w);
+        load_chunk<Room::slabs>(s.c[at.slot], &p.c, filled, column, token, w);
         if (!w.own(n)) continue;
-        barrier_wait(&s.a_freed[a_at.at], a_at.phase ^ 1);
-        filled = &s.a_filled[a_at.at];
+        barrier_wait(&s.a_freed[a_at.slot], a_at.parity ^ 1);
+        filled = &s.a_filled[a_at.slot];
         barrier_expect(filled, (Room::panels + Room::reads_y) * panel_bytes);
-        load_chunk<Room::panels>(s.a[a_at.at], &p.a, filled, 0, token, w);
-        load_chunk<Room::reads_y>(s.a[a_at.at] + Room::panels, &p.y, filled, column, token, w);
-        a_at.next();
+        load_chunk<Room::panels>(s.a[a_at.slot], &p.a, filled, 0, token, w);
+        load_chunk<Room::reads_y>(s.a[a_at.slot] + Room::panels, &p.y, filled, column, token, w);
+        a_at.advance();
     }
 }
 

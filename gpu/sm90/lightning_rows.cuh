@@ -28,8 +28,8 @@ template <class T, int DEPTH, int SLABS> struct writer {
     {
         float scores[32];
         uint32_t weights[16];
-        const uint64_t a = operand(shared_address(&s.a[a_at][0])), b = operand(shared_address(&s.b[at][0]));
-        const uint64_t z = operand(shared_address(&s.state.z[0][0])),
+        const uint32_t a = operand(shared_address(&s.a[a_at][0])), b = operand(shared_address(&s.b[at][0]));
+        const uint32_t z = operand(shared_address(&s.state.z[0][0])),
                        c = operand(shared_address(&s.c[at][0]), panel_bytes);
         wgmma_fence();
 #pragma unroll
@@ -112,24 +112,24 @@ __device__ __forceinline__ void write_rows(chunk_room<DEPTH, SLABS> &s, const sc
     const int row = threadIdx.x % group / 32 * 16 + threadIdx.x % 32 / 4;
     writer<T, DEPTH, SLABS> writer;
     writer.list_inside(w.decay);
-    ring_place<room::stages> at;
-    ring_place<room::a_stages> a_at;
+    ring<room::stages> at;
+    ring<room::a_stages> a_at;
     uint32_t turn = 0;
 #pragma unroll 1
-    for (int n = w.first; n < w.last; ++n, at.next()) {
+    for (int n = w.first; n < w.last; ++n, at.advance()) {
         if (!w.own(n)) continue;
         const int rows = w.rows(n), token = w.token(n);
         const float pending = w.decay.pending(n > w.first);
         const float read[2] = {pending * w.decay.read(row, rows), pending * w.decay.read(row + 8, rows)};
         float y[SLABS * 32];
-        barrier_wait(&s.a_filled[a_at.at], a_at.phase);
-        barrier_wait(&s.filled[at.at], at.phase);
-        writer.compute(y, s, a_at.at, at.at, turn, read);
+        barrier_wait(&s.a_filled[a_at.slot], a_at.parity);
+        barrier_wait(&s.filled[at.slot], at.parity);
+        writer.compute(y, s, a_at.slot, at.slot, turn, read);
         if (p.rows.data)
             store_elements<T>(y, p, w, token, rows);
         else
             store_rows<T, DEPTH, SLABS>(s, y, p, w, token);
-        a_at.next();
+        a_at.advance();
         turn ^= 1;
     }
     if (threadIdx.x % group == 0) store_wait();

@@ -58,7 +58,7 @@ __device__ __forceinline__ float slope_weight(const head_decay &decay, int dista
 
 /* Adds b^T diag(weight(j)) c to a state; c is a transposed tile, `right` the operand of b. */
 template <class T, int DEPTH, class Weight>
-__device__ __forceinline__ void add_weighted(float (&z)[DEPTH / 2], const uint32_t (&c)[4][4], uint64_t right,
+__device__ __forceinline__ void add_weighted(float (&z)[DEPTH / 2], const uint32_t (&c)[4][4], uint32_t right,
                                              Weight weight)
 {
     uint32_t left[2][4][4];
@@ -91,10 +91,10 @@ __device__ __forceinline__ float keep_slopes(slope_room<DEPTH> &s, const scan &p
     load_state(z, p.begin, 0, 1, p, w);
 #pragma unroll
     for (int i = 0; i < count; ++i) r[0][0][i] = 0;
-    ring_place<room::stages> at;
+    ring<room::stages> at;
     uint32_t turn = 1;
 #pragma unroll 1
-    for (int n = 0; n < w.last; ++n, at.next(), turn ^= 1) {
+    for (int n = 0; n < w.last; ++n, at.advance(), turn ^= 1) {
         const int rows = w.rows(n);
         barrier_wait(&s.taken, turn);
         publish_parts<T>(s.z, z[0], warp, lane);
@@ -107,12 +107,12 @@ __device__ __forceinline__ float keep_slopes(slope_room<DEPTH> &s, const scan &p
             z[0][0][i] *= keep;
         }
         uint32_t c[4][4];
-        barrier_wait(&s.filled[at.at], at.phase);
-        load_transposed(c, &s.c[at.at][0], warp, lane);
-        const uint64_t right = operand(shared_address(&s.b[at.at][0]), panel_bytes);
+        barrier_wait(&s.filled[at.slot], at.parity);
+        load_transposed(c, &s.c[at.slot][0], warp, lane);
+        const uint32_t right = operand(shared_address(&s.b[at.slot][0]), panel_bytes);
         add_weighted<T, DEPTH>(z[0][0], c, right, [&](int j) { return w.decay.over(rows - 1 - j); });
         add_weighted<T, DEPTH>(r[0][0], c, right, [&](int j) { return slope_weight(w.decay, max(rows - 1 - j, 0)); });
-        warp_arrive(&s.freed[at.at]);
+        warp_arrive(&s.freed[at.slot]);
     }
     float sum = 0;
     if (!p.end.data) return sum;
@@ -139,7 +139,7 @@ template <class T, int DEPTH> struct slope_writer {
     }
 
     /* y = a Z. */
-    static __device__ __forceinline__ void read_state(float (&y)[32], uint64_t a, const split_state<DEPTH> &from)
+    static __device__ __forceinline__ void read_state(float (&y)[32], uint32_t a, const split_state<DEPTH> &from)
     {
 #pragma unroll
         for (int part = 0; part < 2; ++part)
@@ -154,8 +154,8 @@ template <class T, int DEPTH> struct slope_writer {
         const int thread = threadIdx.x % group, row = thread / 32 * 16 + thread % 32 / 4;
         float scores[32], y[32], of_z[32];
         uint32_t weights[2][16];
-        const uint64_t a = operand(shared_address(&s.a[a_at][0])), b = operand(shared_address(&s.b[at][0]));
-        const uint64_t c = operand(shared_address(&s.c[at][0]), panel_bytes);
+        const uint32_t a = operand(shared_address(&s.a[a_at][0])), b = operand(shared_address(&s.b[at][0]));
+        const uint32_t c = operand(shared_address(&s.c[at][0]), panel_bytes);
         wgmma_fence();
 #pragma unroll
         for (int i = 0; i < steps; ++i)
@@ -211,15 +211,15 @@ __device__ __forceinline__ float write_slopes(slope_room<DEPTH> &s, const scan &
     typedef slope_room<DEPTH> room;
     slope_writer<T, DEPTH> writer;
     writer.list_inside(w.decay);
-    ring_place<room::stages> at;
-    ring_place<room::a_stages> a_at;
+    ring<room::stages> at;
+    ring<room::a_stages> a_at;
     float sum = 0;
 #pragma unroll 1
-    for (int n = 0; n < w.last; ++n, at.next(), a_at.next()) {
-        barrier_wait(&s.a_filled[a_at.at], a_at.phase);
-        barrier_wait(&s.filled[at.at], at.phase);
-        sum += writer.compute(s, a_at.at, at.at, n & 1, w.decay);
-        warp_arrive(&s.a_freed[a_at.at]);
+    for (int n = 0; n < w.last; ++n, at.advance(), a_at.advance()) {
+        barrier_wait(&s.a_filled[a_at.slot], a_at.parity);
+        barrier_wait(&s.filled[at.slot], at.parity);
+        sum += writer.compute(s, a_at.slot, at.slot, n & 1, w.decay);
+        warp_arrive(&s.a_freed[a_at.slot]);
     }
     return sum * p.scale;
 }

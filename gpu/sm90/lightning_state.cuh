@@ -172,7 +172,7 @@ __device__ __forceinline__ void keep_state(chunk_room<DEPTH, SLABS> &s, const sc
     uint32_t weights[8], c[SLABS][4][4], left[SLABS][4][4];
     packed_slab<parts, count> packed[early ? SLABS : 1];
     load_state(z, p.begin, w.segment, p.begin_scale, p, w);
-    ring_place<room::stages> at;
+    ring<room::stages> at;
     uint32_t turn = 0;
     int listed = 0;
     barrier_wait(&s.filled[0], 0);
@@ -180,17 +180,17 @@ __device__ __forceinline__ void keep_state(chunk_room<DEPTH, SLABS> &s, const sc
     for (int m = 0; m < SLABS; ++m) load_transposed(c[m], &s.c[0][m], warp, lane);
 #pragma unroll 1
     for (int n = w.first; n < w.last; ++n) {
-        const int rows = w.rows(n), here = at.at;
+        const int rows = w.rows(n), here = at.slot;
         const bool own = w.own(n);
         if (p.every && n % p.every == 0 && w.own(n / p.every)) store_state(z, p.snapshots, n / p.every, 1, p, w);
         if (rows != listed) list_weights<T>(weights, w.decay, listed = rows, lane);
 #pragma unroll
         for (int m = 0; m < SLABS; ++m) weigh<T>(left[m], c[m], weights);
-        at.next();
+        at.advance();
         if (n + 1 < w.last) {
-            barrier_wait(&s.filled[at.at], at.phase);
+            barrier_wait(&s.filled[at.slot], at.parity);
 #pragma unroll
-            for (int m = 0; m < SLABS; ++m) load_transposed(c[m], &s.c[at.at][m], warp, lane);
+            for (int m = 0; m < SLABS; ++m) load_transposed(c[m], &s.c[at.slot][m], warp, lane);
         }
         if (own) {
             if (!early) barrier_wait(&s.taken, turn ^ 1);
@@ -203,7 +203,7 @@ __device__ __forceinline__ void keep_state(chunk_room<DEPTH, SLABS> &s, const sc
             if (!early) publish(&s.published);
         }
         const float keep = w.decay.keep(rows) * w.decay.pending(n > w.first);
-        const uint64_t right = operand(shared_address(&s.b[here][0]), panel_bytes);
+        const uint32_t right = operand(shared_address(&s.b[here][0]), panel_bytes);
 #pragma unroll
         for (int m = 0; m < SLABS; ++m)
 #pragma unroll

@@ -3,10 +3,10 @@
  */
 #ifndef SLAT_SM90_PTX_CUH
 #define SLAT_SM90_PTX_CUH
+#include <cstdint>
 #include <cuda.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
-#include <cstdint>
 
 namespace sm90
 {
@@ -89,21 +89,24 @@ template <int count> __device__ __forceinline__ void registers_take()
 
 /* A box of a tensor of four or five dimensions into shared memory; its bytes count on the barrier. Elements outside the
  * tensor come as 0. */
-__device__ __forceinline__ void load_box(void *to, const CUtensorMap *map, uint64_t *barrier, int c0, int c1, int c2, int c3)
+__device__ __forceinline__ void load_box(void *to, const CUtensorMap *map, uint64_t *barrier, int c0, int c1, int c2,
+                                         int c3)
 {
-    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], "
-                 "[%2];" ::"r"(shared_address(to)),
-                 "l"(map), "r"(shared_address(barrier)), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
-                 : "memory");
+    asm volatile(
+        "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], "
+        "[%2];" ::"r"(shared_address(to)),
+        "l"(map), "r"(shared_address(barrier)), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
+        : "memory");
 }
 
-__device__ __forceinline__ void load_box(void *to, const CUtensorMap *map, uint64_t *barrier, int c0, int c1, int c2, int c3,
-                                         int c4)
+__device__ __forceinline__ void load_box(void *to, const CUtensorMap *map, uint64_t *barrier, int c0, int c1, int c2,
+                                         int c3, int c4)
 {
-    asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6, "
-                 "%7}], [%2];" ::"r"(shared_address(to)),
-                 "l"(map), "r"(shared_address(barrier)), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4)
-                 : "memory");
+    asm volatile(
+        "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6, "
+        "%7}], [%2];" ::"r"(shared_address(to)),
+        "l"(map), "r"(shared_address(barrier)), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4)
+        : "memory");
 }
 
 /* The other way. Elements outside the tensor are left out. */
@@ -114,7 +117,8 @@ __device__ __forceinline__ void store_box(const CUtensorMap *map, const void *fr
                  : "memory");
 }
 
-__device__ __forceinline__ void store_box(const CUtensorMap *map, const void *from, int c0, int c1, int c2, int c3, int c4)
+__device__ __forceinline__ void store_box(const CUtensorMap *map, const void *from, int c0, int c1, int c2, int c3,
+                                          int c4)
 {
     asm volatile("cp.async.bulk.tensor.5d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5, %6}], [%1];" ::"l"(map),
                  "r"(shared_address(from)), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4)
@@ -148,8 +152,8 @@ __device__ __forceinline__ void prefetch_map(const CUtensorMap *map)
 /* Four 8 x 8 matrices of 16-bit elements; lane l gives the address of row l % 8 of matrix l / 8. */
 __device__ __forceinline__ void store_matrices(uint32_t address, uint32_t a, uint32_t b, uint32_t c, uint32_t d)
 {
-    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b), "r"(c),
-                 "r"(d)
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b),
+                 "r"(c), "r"(d)
                  : "memory");
 }
 

@@ -15,7 +15,8 @@ struct sequence {
     }
 
     template <int chunks>
-    static __device__ __forceinline__ void load_queries(uint8_t *to, const CUtensorMap *map, uint64_t *barrier, const work_item &item)
+    static __device__ __forceinline__ void load_queries(uint8_t *to, const CUtensorMap *map, uint64_t *barrier,
+                                                        const work_item &item)
     {
 #pragma unroll
         for (int c = 0; c < chunks; ++c)

@@ -36,7 +36,8 @@ struct softmax_state {
     }
 
     /* Logits of a tile become weights. masked: only those whose bit is set count; the others become 0. */
-    template <bool masked, int N> __device__ __forceinline__ void weigh(float (&s)[N], const uint32_t (&mask)[2], float scale)
+    template <bool masked, int N>
+    __device__ __forceinline__ void weigh(float (&s)[N], const uint32_t (&mask)[2], float scale)
     {
         if (masked) {
 #pragma unroll

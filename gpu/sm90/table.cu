@@ -59,13 +59,13 @@ const slat_backend_table slat_sm90_table = {
     kDLCUDA,
     rank,
     {
-        {kernel_of<block_sparse>, none}, /* block_sparse */
-        {none, none},                    /* neighborhood */
-        {none, none},                    /* sharded */
-        {none, none},                    /* landmark */
-        {kernel_of<lightning>, kernel_of<lightning>},       /* lightning */
-        {kernel_of<lightning_step>, none}, /* lightning_step */
-        {none, none},                    /* merge */
-        {none, none},                    /* transpose */
+        {kernel_of<block_sparse>, none},              /* block_sparse */
+        {none, none},                                 /* neighborhood */
+        {none, none},                                 /* sharded */
+        {none, none},                                 /* landmark */
+        {kernel_of<lightning>, kernel_of<lightning>}, /* lightning */
+        {kernel_of<lightning_step>, none},            /* lightning_step */
+        {none, none},                                 /* merge */
+        {none, none},                                 /* transpose */
     },
 };

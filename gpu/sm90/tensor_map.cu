@@ -17,18 +17,22 @@ void find_encoder()
     void *entry = NULL;
     cudaDriverEntryPointQueryResult result;
 #if CUDART_VERSION >= 12050
-    const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &result);
+    const cudaError_t error =
+        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &result);
 #else
     const cudaError_t error = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &entry, cudaEnableDefault, &result);
 #endif
-    if (error == cudaSuccess && result == cudaDriverEntryPointSuccess) encode_tiled = (encoder)entry;
-    else cudaGetLastError();
+    if (error == cudaSuccess && result == cudaDriverEntryPointSuccess)
+        encode_tiled = (encoder)entry;
+    else
+        cudaGetLastError();
 }
 
 constexpr int element_bytes = 2, box_columns = 64;
 
 /* strides[i], in elements, steps dimension i + 1; those of extents of 1 are free. */
-bool encode(CUtensorMap *map, const slat_view *view, int dims, const int64_t *extents, const int64_t *strides, const int32_t *box)
+bool encode(CUtensorMap *map, const slat_view *view, int dims, const int64_t *extents, const int64_t *strides,
+            const int32_t *box)
 {
     pthread_once(&found, find_encoder);
     if (!encode_tiled) return false;
@@ -44,15 +48,15 @@ bool encode(CUtensorMap *map, const slat_view *view, int dims, const int64_t *ex
     }
     const CUtensorMapDataType type =
         view->type == SLAT_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
-    return encode_tiled(map, type, (cuuint32_t)dims, view->data, extent, stride, size, step, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                        CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+    return encode_tiled(map, type, (cuuint32_t)dims, view->data, extent, stride, size, step,
+                        CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
                         CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
 } // namespace
 
-bool slat_map_sequence(CUtensorMap *map, const slat_view *view, int64_t b, int64_t tokens, int32_t heads, int32_t columns,
-                       int32_t box_tokens)
+bool slat_map_sequence(CUtensorMap *map, const slat_view *view, int64_t b, int64_t tokens, int32_t heads,
+                       int32_t columns, int32_t box_tokens)
 {
     const int64_t extents[] = {columns, tokens, heads, b}, strides[] = {view->token[2], view->head, view->batch};
     const int32_t box[] = {box_columns, box_tokens, 1, 1};

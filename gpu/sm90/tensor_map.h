@@ -8,7 +8,7 @@
  * too long. A box has 64 columns (one chunk) and 128-byte swizzle. While a call only plans, data may be any address. */
 
 /* A tensor [b, t, h, d] of 16-bit elements. Coordinates: column, token, head, batch; a box is `tokens` of one head. */
-bool slat_map_sequence(CUtensorMap *map, const slat_view *view, int64_t b, int64_t tokens, int32_t heads, int32_t columns,
-                       int32_t box_tokens);
+bool slat_map_sequence(CUtensorMap *map, const slat_view *view, int64_t b, int64_t tokens, int32_t heads,
+                       int32_t columns, int32_t box_tokens);
 
 #endif

@@ -1,0 +1,121 @@
+/* The producers of the softmax loop, a warp each: one walks, one copies Q and K, one V. */
+#ifndef SLAT_SM90_SOFTMAX_PRODUCE_CUH
+#define SLAT_SM90_SOFTMAX_PRODUCE_CUH
+#include "softmax_room.cuh"
+
+namespace sm90
+{
+
+/* Item n: heads in groups whose keys stay in the cache together; late queries first, for they may have most to do. */
+__device__ __forceinline__ work_item item_of(const slat_problem &p, const forward_call &call, int n)
+{
+    const int whole = call.group * call.tiles, group = n / whole, rest = n - group * whole;
+    const int heads = min(call.group, call.heads - group * call.group);
+    const int head = group * call.group + rest % heads;
+    return {1, (call.tiles - 1 - rest / heads) * tile_rows, head % p.hq, head / p.hq, 0};
+}
+
+/* Takes items and writes the notes of their tiles. */
+template <int D, class Walk>
+__device__ __forceinline__ void walk_items(forward_room<D, Walk> &s, const slat_problem &p, const Walk &walk,
+                                           const forward_call &call)
+{
+    typedef forward_room<D, Walk> room;
+    const int lane = threadIdx.x % warp_lanes, work = call.tiles * call.heads;
+    ring<room::items> items;
+    ring<room::notes> note;
+    for (int n = blockIdx.x; n < work;) {
+        int next = work;
+        if (call.next && lane == 0) next = gridDim.x + atomicAdd(call.next, 1);
+        work_item item = item_of(p, call, n);
+        typename Walk::cursor cursor(p, walk, item);
+        item.tiles = cursor.more();
+        barrier_wait(&s.item_empty[items.slot], items.parity ^ 1);
+        if (lane == 0) {
+            s.item[items.slot] = item;
+            barrier_arrive(&s.item_full[items.slot]);
+        }
+        for (bool begins = true; cursor.more(); begins = false) {
+            tile_note<Walk> &told = s.note[note.slot];
+            barrier_wait(&s.note_empty[note.slot], note.parity ^ 1);
+            cursor.next(told.sight, told.tile);
+            __syncwarp();
+            if (lane == 0) {
+                told.item = items.slot;
+                told.begins = begins;
+                told.more = cursor.more();
+                barrier_arrive(&s.note_full[note.slot]);
+            }
+            note.advance();
+        }
+        items.advance();
+        n = __shfl_sync(~0u, next, 0);
+    }
+    barrier_wait(&s.item_empty[items.slot], items.parity ^ 1);
+    barrier_wait(&s.note_empty[note.slot], note.parity ^ 1);
+    if (lane == 0) {
+        s.item[items.slot].work = 0;
+        barrier_arrive(&s.item_full[items.slot]);
+        s.note[note.slot].item = -1;
+        barrier_arrive(&s.note_full[note.slot]);
+    }
+}
+
+/* Copies one operand of a tile where there is room for it. */
+template <int D, class Walk>
+__device__ __forceinline__ void load_tile(const slat_problem &p, const Walk &walk, const typename Walk::note &told,
+                                          const work_item &item, uint8_t *to, const CUtensorMap *map, uint64_t *full)
+{
+    typedef tile_shape<D> shape;
+    const int lane = threadIdx.x % warp_lanes;
+    if (lane == 0) barrier_expect(full, shape::key_bytes);
+    __syncwarp();
+    for (int i = lane; i < shape::chunks * walk.copies; i += warp_lanes)
+        walk.load(told, i, to, map, full, slat_key_head(&p, item.h), item.b);
+    __syncwarp();
+}
+
+template <int D, class Walk>
+__device__ __forceinline__ void load_keys(forward_room<D, Walk> &s, const slat_problem &p, const Walk &walk,
+                                          const CUtensorMap &q, const CUtensorMap &k)
+{
+    typedef tile_shape<D> shape;
+    ring<shape::queries> queries;
+    ring<shape::stages> stage;
+    for (ring<forward_room<D, Walk>::notes> note;; note.advance()) {
+        const tile_note<Walk> &told = s.note[note.slot];
+        barrier_wait(&s.note_full[note.slot], note.parity);
+        if (told.item < 0) break;
+        const work_item &item = s.item[told.item];
+        if (told.begins) {
+            barrier_wait(&s.q_empty[queries.slot], queries.parity ^ 1);
+            if (threadIdx.x % warp_lanes == 0) {
+                barrier_expect(&s.q_full[queries.slot], shape::query_bytes);
+                walk.template load_queries<shape::chunks>(s.q[queries.slot], &q, &s.q_full[queries.slot], item);
+            }
+            queries.advance();
+        }
+        barrier_wait(&s.k_empty[stage.slot], stage.parity ^ 1);
+        load_tile<D>(p, walk, told.tile, item, s.k[stage.slot], &k, &s.k_full[stage.slot]);
+        stage.advance();
+    }
+}
+
+template <int D, class Walk>
+__device__ __forceinline__ void load_values(forward_room<D, Walk> &s, const slat_problem &p, const Walk &walk,
+                                            const CUtensorMap &v)
+{
+    ring<tile_shape<D>::stages> stage;
+    for (ring<forward_room<D, Walk>::notes> note;; note.advance()) {
+        const tile_note<Walk> &told = s.note[note.slot];
+        barrier_wait(&s.note_full[note.slot], note.parity);
+        if (told.item < 0) break;
+        barrier_wait(&s.v_empty[stage.slot], stage.parity ^ 1);
+        load_tile<D>(p, walk, told.tile, s.item[told.item], s.v[stage.slot], &v, &s.v_full[stage.slot]);
+        if (threadIdx.x % warp_lanes == 0) barrier_arrive(&s.note_empty[note.slot]);
+        stage.advance();
+    }
+}
+
+} // namespace sm90
+#endif

@@ -1,0 +1,65 @@
+/* What the warps of the softmax loop share: work items, notes of tiles, rings in shared memory. */
+#ifndef SLAT_SM90_SOFTMAX_ROOM_CUH
+#define SLAT_SM90_SOFTMAX_ROOM_CUH
+#include "ring.cuh"
+#include "walk.h"
+#include "wgmma.cuh"
+
+namespace sm90
+{
+
+constexpr int tile_rows = 128, group_rows = 64, softmax_threads = 384;
+constexpr int warp_lanes = 32, group_threads = 128;
+
+/* What a group's queries see of a tile. */
+enum sight : int32_t { sees_none, sees_part, sees_all };
+
+/* 128 queries from `first` of head h. Items end with one whose `work` is 0. */
+struct work_item {
+    int32_t work, first, h, b;
+    int32_t tiles; /* 0: the queries see nothing */
+};
+
+/* Tiles for heads of up to D channels. */
+template <int D> struct tile_shape {
+    static constexpr int keys = D <= 128 ? 128 : 64;
+    static constexpr int chunks = (D + chunk - 1) / chunk;
+    static constexpr int part = D % 128 == 0 ? 128 : D == 96 ? 96 : 64, parts = D / part; /* of O: columns a product */
+    static constexpr int stages = D <= 64 ? 4 : 2, queries = D <= 128 ? 2 : 1;            /* buffers */
+    static constexpr int query_bytes = chunks * tile_rows * row_bytes, key_bytes = chunks * keys * row_bytes;
+};
+
+/* What the producers and the consumers are told of a tile. */
+template <class Walk> struct tile_note {
+    int32_t item;         /* its slot; -1: there are no more tiles */
+    int32_t begins, more; /* it is its item's first tile; its item has another one */
+    int32_t sight[2];
+    typename Walk::note tile;
+};
+
+template <int D, class Walk> struct forward_room {
+    typedef tile_shape<D> shape;
+    static constexpr int notes = 8, items = 4;
+
+    alignas(1024) uint8_t q[shape::queries][shape::query_bytes]; /* O goes out through the rows of its Q */
+    alignas(1024) uint8_t k[shape::stages][shape::key_bytes];
+    alignas(1024) uint8_t v[shape::stages][shape::key_bytes];
+    uint64_t q_full[shape::queries], q_empty[shape::queries];
+    uint64_t k_full[shape::stages], k_empty[shape::stages], v_full[shape::stages], v_empty[shape::stages];
+    uint64_t item_full[items], item_empty[items];
+    uint64_t note_full[notes], note_empty[notes];
+    work_item item[items];
+    tile_note<Walk> note[notes];
+};
+
+/* What a launch shares. */
+struct forward_call {
+    int32_t tiles, heads,
+        group;     /* work: tiles of 128 queries, heads of all batch entries; heads that are taken together */
+    float scale;   /* of q.k, in powers of 2 */
+    int32_t *next; /* the next work item, 0 at first; NULL: a block has one */
+    int32_t wide;  /* o is f32 */
+};
+
+} // namespace sm90
+#endif
