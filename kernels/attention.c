@@ -76,7 +76,8 @@ static slat_status check_inputs(slat_checker *c, const slat_attention *t, int32_
     p->b = t->q->shape[0];
     p->tq = p->tk = 1;
     for (int32_t i = 1; i <= tokens; i++) {
-        if (__builtin_mul_overflow(p->tq, t->q->shape[i], &p->tq) || __builtin_mul_overflow(p->tk, t->k->shape[i], &p->tk))
+        if (__builtin_mul_overflow(p->tq, t->q->shape[i], &p->tq) ||
+            __builtin_mul_overflow(p->tk, t->k->shape[i], &p->tk))
             return slat_fail(SLAT_INVALID, "q, k: more grid points than 2^63, expected fewer");
     }
     p->hq = (int32_t)hq, p->hk = (int32_t)hk, p->d = (int32_t)d, p->dv = (int32_t)dv;
@@ -89,11 +90,14 @@ static slat_status check_outputs(slat_checker *c, const slat_attention *t, int32
     const slat_problem *p = c->problem;
     const int32_t backward = p->pass == SLAT_BACKWARD, floats = slat_types_like(p->type);
     const int32_t written = backward ? 0 : SLAT_OUTPUT;
-    slat_want want = want_of("o", dims->o, 1 << p->type | SLAT_IS_F32, SLAT_UNIT | SLAT_FAST | written, t->q, tokens, p->hq, p->dv);
+    slat_want want =
+        want_of("o", dims->o, 1 << p->type | SLAT_IS_F32, SLAT_UNIT | SLAT_FAST | written, t->q, tokens, p->hq, p->dv);
     SLAT_TRY(slat_check_tensor(c, &want, t->o));
-    want = without_width(want_of("lse", dims->lse, floats, written | (backward ? 0 : SLAT_OPTIONAL), t->q, tokens, p->hq, 0));
+    want = without_width(
+        want_of("lse", dims->lse, floats, written | (backward ? 0 : SLAT_OPTIONAL), t->q, tokens, p->hq, 0));
     SLAT_TRY(slat_check_tensor(c, &want, t->lse));
-    want = (slat_want){.name = "sink", .dims = "[Hq]", .types = floats, .flags = SLAT_OPTIONAL, .ndim = 1, .shape = {p->hq}};
+    want = (slat_want){
+        .name = "sink", .dims = "[Hq]", .types = floats, .flags = SLAT_OPTIONAL, .ndim = 1, .shape = {p->hq}};
     return slat_check_tensor(c, &want, t->sink);
 }
 
@@ -103,7 +107,8 @@ static slat_status check_gradients(slat_checker *c, const slat_attention *t, int
     const slat_problem *p = c->problem;
     const int32_t type = 1 << p->type, floats = slat_types_like(p->type);
     const int32_t gradient = SLAT_UNIT | SLAT_FAST | SLAT_OUTPUT | SLAT_OPTIONAL;
-    slat_want want = want_of("grad_o", dims->o, 1 << slat_type_of(t->o->dtype), SLAT_UNIT | SLAT_FAST, t->q, tokens, p->hq, p->dv);
+    slat_want want =
+        want_of("grad_o", dims->o, 1 << slat_type_of(t->o->dtype), SLAT_UNIT | SLAT_FAST, t->q, tokens, p->hq, p->dv);
     SLAT_TRY(slat_check_tensor(c, &want, t->grad_o));
     want = without_width(want_of("grad_lse", dims->lse, floats, SLAT_OPTIONAL, t->q, tokens, p->hq, 0));
     SLAT_TRY(slat_check_tensor(c, &want, t->grad_lse));
@@ -114,7 +119,12 @@ static slat_status check_gradients(slat_checker *c, const slat_attention *t, int
     want = want_of("grad_v", dims->v, type, gradient, t->k, tokens, p->hk, p->dv);
     SLAT_TRY(slat_check_tensor(c, &want, t->grad_v));
     if (t->grad_sink && !t->sink) return slat_fail(SLAT_INVALID, "grad_sink: given, but sink is NULL");
-    want = (slat_want){.name = "grad_sink", .dims = "[Hq]", .types = floats, .flags = SLAT_OPTIONAL | SLAT_OUTPUT, .ndim = 1, .shape = {p->hq}};
+    want = (slat_want){.name = "grad_sink",
+                       .dims = "[Hq]",
+                       .types = floats,
+                       .flags = SLAT_OPTIONAL | SLAT_OUTPUT,
+                       .ndim = 1,
+                       .shape = {p->hq}};
     return slat_check_tensor(c, &want, t->grad_sink);
 }
 

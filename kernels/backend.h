@@ -45,16 +45,16 @@ typedef struct {
     int64_t batch, head, snapshot, row;
 } slat_state_view;
 
-/* A block layout. Query block i of layout (b, h) sees the key blocks that indices lists from indptr[r] to indptr[r + 1],
- * r = (b*heads + h)*(rows + 1) + i. */
+/* A block layout. Query block i of layout (b, h) sees the key blocks that indices lists from indptr[r] to indptr[r +
+ * 1], r = (b*heads + h)*(rows + 1) + i. */
 typedef struct {
     int32_t block_q, block_k, causal;
-    int64_t rows, columns;       /* query blocks, key blocks */
-    int32_t batches, heads;      /* of the layout: Bm is 1 or B, Hm is 1, Hk or Hq */
-    int64_t entries;             /* nnz */
+    int64_t rows, columns;           /* query blocks, key blocks */
+    int32_t batches, heads;          /* of the layout: Bm is 1 or B, Hm is 1, Hk or Hq */
+    int64_t entries;                 /* nnz */
     const int32_t *indptr, *indices; /* indptr NULL: dense, block sizes are 0 */
-    const int32_t *bitmap_of;    /* NULL: every listed block is wholly visible */
-    const uint8_t *bitmaps;      /* [n, block_q, ceil(block_k/8)], least significant bit first */
+    const int32_t *bitmap_of;        /* NULL: every listed block is wholly visible */
+    const uint8_t *bitmaps;          /* [n, block_q, ceil(block_k/8)], least significant bit first */
     int64_t bitmap_count;
     const int32_t *t_indptr, *t_indices, *t_entry; /* by key block; NULL: absent (outputs of SLAT_OP_TRANSPOSE) */
 } slat_layout;
@@ -74,15 +74,15 @@ typedef struct {
 typedef struct {
     slat_state_view s0, st, states, grad_st, grad_s0;
     int32_t states_every;
-    int64_t snapshots;      /* n of states */
-    int64_t slots;          /* extent of b in s0 and st where slot is given */
-    const int32_t *slot;    /* [B]; NULL: row b uses state b */
+    int64_t snapshots;             /* n of states */
+    int64_t slots;                 /* extent of b in s0 and st where slot is given */
+    const int32_t *slot;           /* [B]; NULL: row b uses state b */
     slat_view slopes, grad_slopes; /* `head` is the stride */
 } slat_decay;
 
 #define SLAT_MERGE_DIMS 5
 typedef struct {
-    int32_t parts, ndim;           /* ndim row dimensions after folding, at most SLAT_MERGE_DIMS */
+    int32_t parts, ndim;            /* ndim row dimensions after folding, at most SLAT_MERGE_DIMS */
     int64_t shape[SLAT_MERGE_DIMS]; /* rows; the value extent is slat_problem.dv */
     int32_t inner[SLAT_MERGE_DIMS]; /* the caller's dimension whose stride steps a folded one */
     /* The caller's tensors, unfolded: slat_merge_strides() gives the folded strides of any of them. */
@@ -100,7 +100,7 @@ typedef struct {
     int32_t strides16; /* every stride of q, k, v, o and their gradients is a multiple of 16 bytes */
     int64_t b, tq, tk; /* grids: tq and tk are the numbers of their points */
     int32_t hq, hk, d, dv;
-    double scale;      /* never 0: the default is filled in */
+    double scale; /* never 0: the default is filled in */
     slat_view q, k, v, o, lse, grad_o, grad_lse, grad_q, grad_k, grad_v;
     slat_view sink, grad_sink; /* `head` is the stride */
     union {
@@ -124,9 +124,9 @@ typedef struct {
     void *pool;
 } slat_run;
 
-/* A kernel decides in `plan`, from shapes, strides, types, p->aligned and the run's wishes alone, whether it computes the
- * problem: SLAT_OK fills the plan's kernel, workspace, deterministic and launches; SLAT_UNSUPPORTED sends the problem to
- * the next rank. `run` is called only after a SLAT_OK plan of the same problem, and computes it. */
+/* A kernel decides in `plan`, from shapes, strides, types, p->aligned and the run's wishes alone, whether it computes
+ * the problem: SLAT_OK fills the plan's kernel, workspace, deterministic and launches; SLAT_UNSUPPORTED sends the
+ * problem to the next rank. `run` is called only after a SLAT_OK plan of the same problem, and computes it. */
 typedef struct {
     slat_status (*plan)(const slat_problem *p, const slat_run *run, slat_plan *plan);
     slat_status (*run)(const slat_problem *p, const slat_run *run);
@@ -136,7 +136,7 @@ typedef struct {
     uint32_t abi;
     const char *name;
     DLDeviceType device;
-    int32_t (*rank)(DLDevice); /* 0: not on this machine */
+    int32_t (*rank)(DLDevice);                 /* 0: not on this machine */
     slat_kernel kernel[SLAT_OPS][SLAT_PASSES]; /* NULL: another rank's work */
 } slat_backend_table;
 
@@ -158,14 +158,16 @@ typedef const slat_module_table *slat_module_entry(const slat_host *host); /* th
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif
-slat_status slat_fail(slat_status status, const char *format, ...);
+slat_status
+slat_fail(slat_status status, const char *format, ...);
 
 /* Strides, in elements, of the folded row dimensions of one of merge's tensors (an o or an lse). */
 static inline void slat_merge_strides(const slat_parts *parts, const DLTensor *t, int64_t strides[SLAT_MERGE_DIMS])
 {
     for (int32_t i = 0; i < parts->ndim; i++) {
         int64_t stride = 1;
-        if (t->strides) stride = t->strides[parts->inner[i]];
+        if (t->strides)
+            stride = t->strides[parts->inner[i]];
         else
             for (int32_t j = parts->inner[i] + 1; j < t->ndim; j++) stride *= t->shape[j];
         strides[i] = parts->shape[i] > 1 ? stride : 0;
@@ -175,10 +177,10 @@ static inline void slat_merge_strides(const slat_parts *parts, const DLTensor *t
 /* What OpenMP would use (cpu/parallel.c); 1 in a library without cpu/. */
 int32_t slat_threads(void);
 
-#define SLAT_TRY(call)                        \
-    do {                                      \
-        const slat_status try_ = (call);      \
-        if (try_ != SLAT_OK) return try_;     \
+#define SLAT_TRY(call)                                                                                                 \
+    do {                                                                                                               \
+        const slat_status try_ = (call);                                                                               \
+        if (try_ != SLAT_OK) return try_;                                                                              \
     } while (0)
 
 #ifdef __cplusplus

@@ -9,11 +9,15 @@
 int32_t slat_type_of(DLDataType type)
 {
     if (type.lanes != 1) return -1;
-    if (type.code == kDLFloat) return type.bits == 64 ? SLAT_F64 : type.bits == 32 ? SLAT_F32 : type.bits == 16 ? SLAT_F16 : -1;
+    if (type.code == kDLFloat)
+        return type.bits == 64 ? SLAT_F64 : type.bits == 32 ? SLAT_F32 : type.bits == 16 ? SLAT_F16 : -1;
     return type.code == kDLBfloat && type.bits == 16 ? SLAT_BF16 : -1;
 }
 
-int32_t slat_types_like(slat_type type) { return type == SLAT_F64 ? SLAT_IS_F64 : SLAT_IS_F32; }
+int32_t slat_types_like(slat_type type)
+{
+    return type == SLAT_F64 ? SLAT_IS_F64 : SLAT_IS_F32;
+}
 
 static int32_t types_of(DLDataType type)
 {
@@ -25,26 +29,41 @@ static int32_t types_of(DLDataType type)
 
 const char *slat_dtype_name(DLDataType type, char buffer[16])
 {
-    const char *code = type.code == kDLFloat ? "f" : type.code == kDLBfloat ? "bf" : type.code == kDLInt ? "i" :
-                       type.code == kDLUInt ? "u" : "code?";
-    if (type.lanes == 1) snprintf(buffer, 16, "%s%d", code, type.bits);
-    else snprintf(buffer, 16, "%s%dx%d", code, type.bits, type.lanes);
+    const char *code = type.code == kDLFloat    ? "f"
+                       : type.code == kDLBfloat ? "bf"
+                       : type.code == kDLInt    ? "i"
+                       : type.code == kDLUInt   ? "u"
+                                                : "code?";
+    if (type.lanes == 1)
+        snprintf(buffer, 16, "%s%d", code, type.bits);
+    else
+        snprintf(buffer, 16, "%s%dx%d", code, type.bits, type.lanes);
     return buffer;
 }
 
 static const char *types_text(int32_t types)
 {
     switch (types) {
-    case SLAT_IS_F64: return "f64";
-    case SLAT_IS_F32: return "f32";
-    case SLAT_IS_F16: return "f16";
-    case SLAT_IS_BF16: return "bf16";
-    case SLAT_IS_I32: return "i32";
-    case SLAT_IS_U8: return "u8";
-    case SLAT_IS_F64 | SLAT_IS_F32: return "f64 or f32";
-    case SLAT_IS_F16 | SLAT_IS_F32: return "f16 or f32";
-    case SLAT_IS_BF16 | SLAT_IS_F32: return "bf16 or f32";
-    default: return "f64, f32, f16 or bf16";
+    case SLAT_IS_F64:
+        return "f64";
+    case SLAT_IS_F32:
+        return "f32";
+    case SLAT_IS_F16:
+        return "f16";
+    case SLAT_IS_BF16:
+        return "bf16";
+    case SLAT_IS_I32:
+        return "i32";
+    case SLAT_IS_U8:
+        return "u8";
+    case SLAT_IS_F64 | SLAT_IS_F32:
+        return "f64 or f32";
+    case SLAT_IS_F16 | SLAT_IS_F32:
+        return "f16 or f32";
+    case SLAT_IS_BF16 | SLAT_IS_F32:
+        return "bf16 or f32";
+    default:
+        return "f64, f32, f16 or bf16";
     }
 }
 
@@ -63,7 +82,10 @@ void *slat_data(const DLTensor *t)
     return (void *)(t->data ? (uintptr_t)t->data + t->byte_offset : 16);
 }
 
-int32_t slat_on_cpu(const slat_problem *p) { return p->device.device_type == kDLCPU; }
+int32_t slat_on_cpu(const slat_problem *p)
+{
+    return p->device.device_type == kDLCPU;
+}
 
 slat_status slat_check_reserved(const char *name, const uint64_t *words, int32_t count)
 {
@@ -138,7 +160,8 @@ static slat_status check_type(const slat_checker *c, const slat_want *want, cons
     slat_dtype_name(t->dtype, is);
     if (c->count && want->types != SLAT_IS_REAL)
         return slat_fail(SLAT_INVALID, "%s: dtype %s, expected %s%s%s", want->name, is, types_text(want->types),
-                         want->types & SLAT_IS_REAL ? " beside " : "", want->types & SLAT_IS_REAL ? c->seen[0].name : "");
+                         want->types & SLAT_IS_REAL ? " beside " : "",
+                         want->types & SLAT_IS_REAL ? c->seen[0].name : "");
     return slat_fail(SLAT_INVALID, "%s: dtype %s, expected %s", want->name, is, types_text(want->types));
 }
 
@@ -152,16 +175,19 @@ static slat_status check_device(slat_checker *c, const slat_want *want, const DL
     if (c->count == 0) *first = device;
     if (device.device_type == first->device_type && device.device_id == first->device_id) return SLAT_OK;
     return slat_fail(SLAT_INVALID, "%s: device (type %d, id %d), but %s is on (type %d, id %d)", want->name,
-                     (int)device.device_type, device.device_id, c->seen[0].name, (int)first->device_type, first->device_id);
+                     (int)device.device_type, device.device_id, c->seen[0].name, (int)first->device_type,
+                     first->device_id);
 }
 
 static slat_status check_stride(const slat_want *want, const DLTensor *t, int32_t i, int64_t stride, int64_t compact)
 {
     if (stride == 0 && want->flags & SLAT_OUTPUT)
-        return slat_fail(SLAT_INVALID, "%s: stride 0 in dimension %d, expected more than 0 for an output", want->name, i);
-    if ((i == t->ndim - 1 && want->flags & SLAT_UNIT && stride != 1) || (want->flags & SLAT_COMPACT && stride != compact))
-        return slat_fail(SLAT_INVALID, "%s: stride %lld in dimension %d, expected %lld", want->name, (long long)stride, i,
-                         want->flags & SLAT_COMPACT ? (long long)compact : 1LL);
+        return slat_fail(SLAT_INVALID, "%s: stride 0 in dimension %d, expected more than 0 for an output", want->name,
+                         i);
+    if ((i == t->ndim - 1 && want->flags & SLAT_UNIT && stride != 1) ||
+        (want->flags & SLAT_COMPACT && stride != compact))
+        return slat_fail(SLAT_INVALID, "%s: stride %lld in dimension %d, expected %lld", want->name, (long long)stride,
+                         i, want->flags & SLAT_COMPACT ? (long long)compact : 1LL);
     return SLAT_OK;
 }
 
@@ -198,15 +224,16 @@ static slat_status check_strides(const slat_want *want, const DLTensor *t, int64
 static slat_status check_data(const slat_checker *c, const slat_want *want, const DLTensor *t, int64_t span)
 {
     if (c->planning || span < 0) return SLAT_OK;
-    if (!t->data) return slat_fail(SLAT_INVALID, "%s: data is NULL, expected %lld bytes", want->name, (long long)span + 1);
+    if (!t->data)
+        return slat_fail(SLAT_INVALID, "%s: data is NULL, expected %lld bytes", want->name, (long long)span + 1);
     uintptr_t first, last;
     if (__builtin_add_overflow((uintptr_t)t->data, t->byte_offset, &first) ||
         __builtin_add_overflow(first, (uintptr_t)span, &last))
         return slat_fail(SLAT_INVALID, "%s: byte_offset %llu leaves the address space", want->name,
                          (unsigned long long)t->byte_offset);
     if (first % (t->dtype.bits / 8u))
-        return slat_fail(SLAT_INVALID, "%s: data at %p is not aligned to its %d-byte elements", want->name, slat_data(t),
-                         t->dtype.bits / 8);
+        return slat_fail(SLAT_INVALID, "%s: data at %p is not aligned to its %d-byte elements", want->name,
+                         slat_data(t), t->dtype.bits / 8);
     return SLAT_OK;
 }
 
@@ -215,8 +242,10 @@ static void note(slat_checker *c, const slat_want *want, const DLTensor *t, int6
     slat_seen *seen = &c->seen[c->count++];
     const uintptr_t first = (uintptr_t)slat_data(t);
     *seen = (slat_seen){want->name, t, first, first + (uintptr_t)span, want->flags & SLAT_OUTPUT};
-    if (span < 0) seen->first = 1, seen->last = 0;
-    else c->problem->aligned &= first % 16 == 0;
+    if (span < 0)
+        seen->first = 1, seen->last = 0;
+    else
+        c->problem->aligned &= first % 16 == 0;
     if (want->flags & SLAT_FAST)
         for (int32_t i = 0; i < t->ndim - 1; i++)
             c->problem->strides16 &= slat_stride(t, i) * (t->dtype.bits / 8) % 16 == 0;
@@ -224,7 +253,9 @@ static void note(slat_checker *c, const slat_want *want, const DLTensor *t, int6
 
 slat_status slat_check_tensor(slat_checker *c, const slat_want *want, const DLTensor *t)
 {
-    if (!t) return want->flags & SLAT_OPTIONAL ? SLAT_OK : slat_fail(SLAT_INVALID, "%s: NULL, expected %s", want->name, want->dims);
+    if (!t)
+        return want->flags & SLAT_OPTIONAL ? SLAT_OK
+                                           : slat_fail(SLAT_INVALID, "%s: NULL, expected %s", want->name, want->dims);
     SLAT_TRY(check_shape(want, t));
     return slat_check_contents(c, want, t);
 }
@@ -237,7 +268,8 @@ slat_status slat_check_contents(slat_checker *c, const slat_want *want, const DL
     SLAT_TRY(check_strides(want, t, &span));
     SLAT_TRY(check_data(c, want, t, span));
     if (want->flags & SLAT_OUTPUT && slat_overlaps_itself(t))
-        return slat_fail(SLAT_INVALID, "%s: its strides let elements share memory, expected each on its own", want->name);
+        return slat_fail(SLAT_INVALID, "%s: its strides let elements share memory, expected each on its own",
+                         want->name);
     note(c, want, t, span);
     return SLAT_OK;
 }

@@ -23,7 +23,7 @@ enum {
 };
 
 #define SLAT_RANK 6
-#define SLAT_ANY (-1)
+#define SLAT_ANY  (-1)
 
 /* What an argument must be. */
 typedef struct {
@@ -57,7 +57,8 @@ slat_status slat_check_contents(slat_checker *c, const slat_want *want, const DL
 /* After the last tensor: outputs overlap nothing (but `same` may lie exactly on `as`: st on s0), alignment is noted. */
 slat_status slat_check_end(slat_checker *c, const DLTensor *same, const DLTensor *as);
 
-/* The tensors of softmax attention, with `tokens` token dimensions (1; 2 and 3 on grids). Fills extents, views, scale. */
+/* The tensors of softmax attention, with `tokens` token dimensions (1; 2 and 3 on grids). Fills extents, views, scale.
+ */
 slat_status slat_check_attention(slat_checker *c, const slat_attention *t, int32_t tokens);
 
 slat_status slat_check_reserved(const char *name, const uint64_t *words, int32_t count);

@@ -1,4 +1,5 @@
-/* The one table of backends. A device's backends are ranked once, best first; a call walks down until a kernel takes it. */
+/* The one table of backends. A device's backends are ranked once, best first; a call walks down until a kernel takes
+ * it. */
 #include "dispatch.h"
 #include "check.h"
 #include <pthread.h>
@@ -8,7 +9,7 @@
 #include <string.h>
 
 #define BACKENDS 16
-#define DEVICES 64 /* CUDA devices of one process */
+#define DEVICES  64 /* CUDA devices of one process */
 
 static const slat_backend_table *const built_in[] = {
     &slat_scalar,
@@ -59,8 +60,10 @@ static void make(record *r, DLDevice device)
 static const record *record_of(DLDevice device)
 {
     int32_t slot = 0;
-    if (device.device_type == kDLCUDA && device.device_id >= 0 && device.device_id < DEVICES) slot = 1 + device.device_id;
-    else if (device.device_type != kDLCPU) return &no_device;
+    if (device.device_type == kDLCUDA && device.device_id >= 0 && device.device_id < DEVICES)
+        slot = 1 + device.device_id;
+    else if (device.device_type != kDLCPU)
+        return &no_device;
     if (!atomic_load_explicit(&ready[slot], memory_order_acquire)) {
         pthread_mutex_lock(&making);
         if (!atomic_load_explicit(&ready[slot], memory_order_relaxed)) {
@@ -100,7 +103,8 @@ static slat_status no_backend(const record *r, const char *name)
 {
     for (int32_t i = 0; i < r->count; i++)
         if (strcmp(r->backend[i]->name, name) == 0)
-            return slat_fail(SLAT_NO_BACKEND, "backend '%s': not on this machine%s%s", name, *r->why ? "; " : "", r->why);
+            return slat_fail(SLAT_NO_BACKEND, "backend '%s': not on this machine%s%s", name, *r->why ? "; " : "",
+                             r->why);
     for (size_t i = 0; i < sizeof built_in / sizeof *built_in; i++)
         if (strcmp(built_in[i]->name, name) == 0)
             return slat_fail(SLAT_NO_BACKEND, "backend '%s': serves another type of device than the tensors'", name);
@@ -109,8 +113,8 @@ static slat_status no_backend(const record *r, const char *name)
         const size_t at = strlen(known);
         snprintf(known + at, sizeof known - at, "%s%s", i ? ", " : "", r->backend[i]->name);
     }
-    return slat_fail(SLAT_NO_BACKEND, "backend '%s': none of that name for the tensors' device, expected one of: %s", name,
-                     *known ? known : r->why);
+    return slat_fail(SLAT_NO_BACKEND, "backend '%s': none of that name for the tensors' device, expected one of: %s",
+                     name, *known ? known : r->why);
 }
 
 /* A chosen kernel and its plan. */
@@ -221,12 +225,16 @@ slat_status slat_backend(int32_t i, DLDevice device, const char **name, int32_t 
     if (device.device_type == kDLCUDAManaged) device.device_type = kDLCUDA;
     const record *r = record_of(device);
     if (i < 0 || i >= r->count)
-        return slat_fail(SLAT_INVALID, "backend %d: this device has %d%s%s", i, r->count, r->count ? "" : "; ", r->count ? "" : r->why);
+        return slat_fail(SLAT_INVALID, "backend %d: this device has %d%s%s", i, r->count, r->count ? "" : "; ",
+                         r->count ? "" : r->why);
     *name = r->backend[i]->name;
     *rank = r->rank[i];
     return SLAT_OK;
 }
 
 #ifndef SLAT_CPU
-int32_t slat_threads(void) { return 1; }
+int32_t slat_threads(void)
+{
+    return 1;
+}
 #endif

@@ -17,28 +17,40 @@ static slat_state_view states_of(const DLTensor *t)
 {
     if (!t) return (slat_state_view){0};
     const int32_t n = t->ndim == 5;
-    return (slat_state_view){slat_data(t), slat_stride(t, 0), slat_stride(t, 1), n ? slat_stride(t, 2) : 0, slat_stride(t, 2 + n)};
+    return (slat_state_view){slat_data(t), slat_stride(t, 0), slat_stride(t, 1), n ? slat_stride(t, 2) : 0,
+                             slat_stride(t, 2 + n)};
 }
 
 /* q, k, v and slopes: they name every extent. */
 static slat_status check_inputs(slat_checker *c, const slat_lightning *t)
 {
     slat_problem *p = c->problem;
-    slat_want want = {.name = "q", .dims = "[B, T, H, D]", .types = SLAT_IS_REAL, .flags = SLAT_UNIT | SLAT_FAST, .ndim = 4,
+    slat_want want = {.name = "q",
+                      .dims = "[B, T, H, D]",
+                      .types = SLAT_IS_REAL,
+                      .flags = SLAT_UNIT | SLAT_FAST,
+                      .ndim = 4,
                       .shape = {SLAT_ANY, p->op == SLAT_OP_LIGHTNING_STEP ? 1 : SLAT_ANY, SLAT_ANY, SLAT_ANY}};
     SLAT_TRY(slat_check_tensor(c, &want, t->q));
     p->type = (slat_type)slat_type_of(t->q->dtype);
     const int64_t *shape = t->q->shape;
-    if (shape[3] < 1 || shape[3] > 256) return slat_fail(SLAT_INVALID, "q: D %lld, expected 1 to 256", (long long)shape[3]);
-    if (shape[2] < 1 || shape[2] > 65536) return slat_fail(SLAT_INVALID, "q: %lld heads, expected 1 to 65536", (long long)shape[2]);
-    want = (slat_want){.name = "k", .dims = "[B, T, H, D]", .types = 1 << p->type, .flags = SLAT_UNIT | SLAT_FAST, .ndim = 4,
+    if (shape[3] < 1 || shape[3] > 256)
+        return slat_fail(SLAT_INVALID, "q: D %lld, expected 1 to 256", (long long)shape[3]);
+    if (shape[2] < 1 || shape[2] > 65536)
+        return slat_fail(SLAT_INVALID, "q: %lld heads, expected 1 to 65536", (long long)shape[2]);
+    want = (slat_want){.name = "k",
+                       .dims = "[B, T, H, D]",
+                       .types = 1 << p->type,
+                       .flags = SLAT_UNIT | SLAT_FAST,
+                       .ndim = 4,
                        .shape = {shape[0], shape[1], shape[2], shape[3]}};
     SLAT_TRY(slat_check_tensor(c, &want, t->k));
     want.name = "v", want.dims = "[B, T, H, Dv]", want.shape[3] = SLAT_ANY;
     SLAT_TRY(slat_check_tensor(c, &want, t->v));
     const int64_t dv = t->v->shape[3];
     if (dv < 1 || dv > 256) return slat_fail(SLAT_INVALID, "v: Dv %lld, expected 1 to 256", (long long)dv);
-    want = (slat_want){.name = "slopes", .dims = "[H]", .types = slat_types_like(p->type), .ndim = 1, .shape = {shape[2]}};
+    want =
+        (slat_want){.name = "slopes", .dims = "[H]", .types = slat_types_like(p->type), .ndim = 1, .shape = {shape[2]}};
     SLAT_TRY(slat_check_tensor(c, &want, t->slopes));
     p->b = shape[0], p->tq = p->tk = shape[1];
     p->hq = p->hk = (int32_t)shape[2], p->d = (int32_t)shape[3], p->dv = (int32_t)dv;
@@ -52,8 +64,10 @@ static slat_status check_slopes(const slat_problem *p)
 {
     const slat_view *s = &p->decay.slopes;
     for (int32_t h = 0; h < p->hq; h++) {
-        const double slope = s->type == SLAT_F64 ? ((const double *)s->data)[h * s->head] : ((const float *)s->data)[h * s->head];
-        if (!(slope >= 0) || isinf(slope)) return slat_fail(SLAT_INVALID, "slopes[%d]: %g, expected 0 or more, finite", h, slope);
+        const double slope =
+            s->type == SLAT_F64 ? ((const double *)s->data)[h * s->head] : ((const float *)s->data)[h * s->head];
+        if (!(slope >= 0) || isinf(slope))
+            return slat_fail(SLAT_INVALID, "slopes[%d]: %g, expected 0 or more, finite", h, slope);
     }
     return SLAT_OK;
 }
@@ -66,11 +80,16 @@ static slat_status check_later_fields(const slat_lightning *t)
 }
 
 /* A state [batches, H, D, Dv]. */
-static slat_status check_state(slat_checker *c, const char *name, const DLTensor *t, int32_t flags, int64_t batches, slat_state_view *out)
+static slat_status check_state(slat_checker *c, const char *name, const DLTensor *t, int32_t flags, int64_t batches,
+                               slat_state_view *out)
 {
     const slat_problem *p = c->problem;
-    const slat_want want = {.name = name, .dims = batches == SLAT_ANY ? "[slots, H, D, Dv]" : "[B, H, D, Dv]", .types = slat_types_like(p->type),
-                            .flags = SLAT_UNIT | flags, .ndim = 4, .shape = {batches, p->hq, p->d, p->dv}};
+    const slat_want want = {.name = name,
+                            .dims = batches == SLAT_ANY ? "[slots, H, D, Dv]" : "[B, H, D, Dv]",
+                            .types = slat_types_like(p->type),
+                            .flags = SLAT_UNIT | flags,
+                            .ndim = 4,
+                            .shape = {batches, p->hq, p->d, p->dv}};
     SLAT_TRY(slat_check_tensor(c, &want, t));
     *out = states_of(t);
     return SLAT_OK;
@@ -81,11 +100,15 @@ static slat_status check_snapshots(slat_checker *c, const slat_lightning *t)
     slat_problem *p = c->problem;
     if (!t->states) return SLAT_OK;
     const int64_t every = t->states_every;
-    if (every < 1) return slat_fail(SLAT_INVALID, "states_every: %lld, expected 1 or more with states", (long long)every);
+    if (every < 1)
+        return slat_fail(SLAT_INVALID, "states_every: %lld, expected 1 or more with states", (long long)every);
     p->decay.states_every = t->states_every;
     p->decay.snapshots = p->tq / every + (p->tq % every != 0);
-    const slat_want want = {.name = "states", .dims = "[B, H, ceil(T/states_every), D, Dv]", .types = slat_types_like(p->type),
-                            .flags = SLAT_UNIT | (p->pass == SLAT_FORWARD ? SLAT_OUTPUT : 0), .ndim = 5,
+    const slat_want want = {.name = "states",
+                            .dims = "[B, H, ceil(T/states_every), D, Dv]",
+                            .types = slat_types_like(p->type),
+                            .flags = SLAT_UNIT | (p->pass == SLAT_FORWARD ? SLAT_OUTPUT : 0),
+                            .ndim = 5,
                             .shape = {p->b, p->hq, p->decay.snapshots, p->d, p->dv}};
     SLAT_TRY(slat_check_tensor(c, &want, t->states));
     p->decay.states = states_of(t->states);
@@ -93,11 +116,16 @@ static slat_status check_snapshots(slat_checker *c, const slat_lightning *t)
 }
 
 /* An activation [B, T, H, width]. */
-static slat_status check_activation(slat_checker *c, const char *name, const DLTensor *t, int32_t types, int32_t flags, int32_t width, slat_view *out)
+static slat_status check_activation(slat_checker *c, const char *name, const DLTensor *t, int32_t types, int32_t flags,
+                                    int32_t width, slat_view *out)
 {
     const slat_problem *p = c->problem;
-    const slat_want want = {.name = name, .dims = width == p->dv ? "[B, T, H, Dv]" : "[B, T, H, D]", .types = types,
-                            .flags = SLAT_UNIT | SLAT_FAST | flags, .ndim = 4, .shape = {p->b, p->tq, p->hq, width}};
+    const slat_want want = {.name = name,
+                            .dims = width == p->dv ? "[B, T, H, Dv]" : "[B, T, H, D]",
+                            .types = types,
+                            .flags = SLAT_UNIT | SLAT_FAST | flags,
+                            .ndim = 4,
+                            .shape = {p->b, p->tq, p->hq, width}};
     SLAT_TRY(slat_check_tensor(c, &want, t));
     *out = slat_view_of(t, 1);
     return SLAT_OK;
@@ -113,7 +141,12 @@ static slat_status check_gradients(slat_checker *c, const slat_lightning *t)
     SLAT_TRY(check_activation(c, "grad_k", t->grad_k, type, gradient, p->d, &p->grad_k));
     SLAT_TRY(check_activation(c, "grad_v", t->grad_v, type, gradient, p->dv, &p->grad_v));
     SLAT_TRY(check_state(c, "grad_s0", t->grad_s0, gradient, p->b, &p->decay.grad_s0));
-    const slat_want want = {.name = "grad_slopes", .dims = "[H]", .types = slat_types_like(p->type), .flags = gradient, .ndim = 1, .shape = {p->hq}};
+    const slat_want want = {.name = "grad_slopes",
+                            .dims = "[H]",
+                            .types = slat_types_like(p->type),
+                            .flags = gradient,
+                            .ndim = 1,
+                            .shape = {p->hq}};
     SLAT_TRY(slat_check_tensor(c, &want, t->grad_slopes));
     p->decay.grad_slopes = slat_vector_view(t->grad_slopes);
     return SLAT_OK;
@@ -167,14 +200,17 @@ static slat_status check_slots(const slat_problem *p)
 {
     const slat_decay *decay = &p->decay;
     uint8_t *taken = calloc((size_t)decay->slots + 1, 1);
-    slat_status status = taken ? SLAT_OK : slat_fail(SLAT_NO_MEMORY, "no memory to check %lld slots", (long long)decay->slots);
+    slat_status status =
+        taken ? SLAT_OK : slat_fail(SLAT_NO_MEMORY, "no memory to check %lld slots", (long long)decay->slots);
     for (int64_t b = 0; b < p->b && status == SLAT_OK; b++) {
         const int32_t slot = decay->slot[b];
         if (slot == -1) continue;
         if (slot < -1 || slot >= decay->slots)
-            status = slat_fail(SLAT_INVALID, "slot[%lld]: %d, expected -1 to %lld", (long long)b, slot, (long long)decay->slots - 1);
+            status = slat_fail(SLAT_INVALID, "slot[%lld]: %d, expected -1 to %lld", (long long)b, slot,
+                               (long long)decay->slots - 1);
         else if (taken[slot]++)
-            status = slat_fail(SLAT_INVALID, "slot[%lld]: %d, which an earlier row has, expected each once", (long long)b, slot);
+            status = slat_fail(SLAT_INVALID, "slot[%lld]: %d, which an earlier row has, expected each once",
+                               (long long)b, slot);
     }
     free(taken);
     return status;
@@ -187,12 +223,14 @@ slat_status slat_lightning_step(const slat_exec *exec, const slat_lightning *t)
     SLAT_TRY(begin(&c, &p, exec, t));
     SLAT_TRY(check_activation(&c, "o", t->o, 1 << p.type | SLAT_IS_F32, SLAT_OUTPUT, p.dv, &p.o));
     SLAT_TRY(check_state(&c, "st", t->st, SLAT_OUTPUT, t->slot ? SLAT_ANY : p.b, &p.decay.st));
-    if (t->s0 && !is_same(t->s0, t->st)) return slat_fail(SLAT_INVALID, "s0: another tensor than st, expected NULL or the same in a step");
+    if (t->s0 && !is_same(t->s0, t->st))
+        return slat_fail(SLAT_INVALID, "s0: another tensor than st, expected NULL or the same in a step");
     if (t->states) return slat_fail(SLAT_INVALID, "states: given, expected NULL in a step");
     p.decay.s0 = p.decay.st;
     p.decay.slots = t->st->shape[0];
     if (t->slot) {
-        const slat_want want = {.name = "slot", .dims = "[B]", .types = SLAT_IS_I32, .flags = SLAT_COMPACT, .ndim = 1, .shape = {p.b}};
+        const slat_want want = {
+            .name = "slot", .dims = "[B]", .types = SLAT_IS_I32, .flags = SLAT_COMPACT, .ndim = 1, .shape = {p.b}};
         SLAT_TRY(slat_check_tensor(&c, &want, t->slot));
         p.decay.slot = slat_data(t->slot);
     }

@@ -11,8 +11,8 @@ typedef struct {
     int32_t is_lse, flags;
 } argument;
 
-/* The k-th of a call's tensors: o[n], lse[n], out, out_lse; in backward then grad_out, grad_out_lse, grad_o[n], grad_lse[n].
- * o[0] comes first: it names the device, the type and the extents. */
+/* The k-th of a call's tensors: o[n], lse[n], out, out_lse; in backward then grad_out, grad_out_lse, grad_o[n],
+ * grad_lse[n]. o[0] comes first: it names the device, the type and the extents. */
 static argument nth(const slat_problem *p, int32_t k)
 {
     const slat_parts *m = &p->parts;
@@ -26,10 +26,14 @@ static argument nth(const slat_problem *p, int32_t k)
         return (argument){is_lse ? "grad_lse" : "grad_o", i, array ? array[i] : NULL, is_lse, gradient};
     }
     switch (k - 2 * n) {
-    case 0: return (argument){"out", -1, m->out, 0, written};
-    case 1: return (argument){"out_lse", -1, m->out_lse, 1, written | (backward ? 0 : SLAT_OPTIONAL)};
-    case 2: return (argument){"grad_out", -1, m->grad_out, 0, 0};
-    default: return (argument){"grad_out_lse", -1, m->grad_out_lse, 1, SLAT_OPTIONAL};
+    case 0:
+        return (argument){"out", -1, m->out, 0, written};
+    case 1:
+        return (argument){"out_lse", -1, m->out_lse, 1, written | (backward ? 0 : SLAT_OPTIONAL)};
+    case 2:
+        return (argument){"grad_out", -1, m->grad_out, 0, 0};
+    default:
+        return (argument){"grad_out_lse", -1, m->grad_out_lse, 1, SLAT_OPTIONAL};
     }
 }
 
@@ -62,7 +66,8 @@ static slat_status check_first(slat_checker *c, const DLTensor *t)
     if (!t->shape) return slat_fail(SLAT_INVALID, "o[0]: shape is NULL, expected [..., Dv]");
     for (int32_t i = 0; i < t->ndim; i++)
         if (t->shape[i] < 0)
-            return slat_fail(SLAT_INVALID, "o[0]: extent %lld in dimension %d, expected 0 or more", (long long)t->shape[i], i);
+            return slat_fail(SLAT_INVALID, "o[0]: extent %lld in dimension %d, expected 0 or more",
+                             (long long)t->shape[i], i);
     const int64_t dv = t->shape[t->ndim - 1];
     if (dv < 1 || dv > 256) return slat_fail(SLAT_INVALID, "o[0]: Dv %lld, expected 1 to 256", (long long)dv);
     SLAT_TRY(slat_check_contents(c, &want, t));
@@ -82,9 +87,12 @@ static slat_status check_argument(slat_checker *c, const argument *a)
     if (!t->shape) return slat_fail(SLAT_INVALID, "%s: shape is NULL, expected %s", name, dims);
     for (int32_t i = 0; i < ndim; i++)
         if (t->shape[i] != first->shape[i])
-            return slat_fail(SLAT_INVALID, "%s: extent %lld in dimension %d, but o[0] has %lld", name, (long long)t->shape[i], i,
-                             (long long)first->shape[i]);
-    const slat_want want = {.name = name, .dims = dims, .types = types_of(c->problem, a), .ndim = ndim,
+            return slat_fail(SLAT_INVALID, "%s: extent %lld in dimension %d, but o[0] has %lld", name,
+                             (long long)t->shape[i], i, (long long)first->shape[i]);
+    const slat_want want = {.name = name,
+                            .dims = dims,
+                            .types = types_of(c->problem, a),
+                            .ndim = ndim,
                             .flags = a->flags | (a->is_lse ? 0 : SLAT_UNIT | SLAT_FAST)};
     SLAT_TRY(slat_check_contents(c, &want, t));
     c->count = 1; /* parts may be many: overlap is checked below, by nth() */
@@ -168,7 +176,8 @@ static slat_status fold(slat_problem *p)
             continue;
         }
         if (n == SLAT_MERGE_DIMS)
-            return slat_fail(SLAT_UNSUPPORTED, "o: more than %d row dimensions that do not fold into each other", SLAT_MERGE_DIMS);
+            return slat_fail(SLAT_UNSUPPORTED, "o: more than %d row dimensions that do not fold into each other",
+                             SLAT_MERGE_DIMS);
         shape[n] = first->shape[i];
         inner[n++] = i;
     }
@@ -185,7 +194,8 @@ static slat_status merge(slat_problem *p, const slat_exec *exec)
     const slat_parts *m = &p->parts;
     slat_checker c;
     SLAT_TRY(slat_check_begin(&c, p, exec));
-    if (m->parts < 1 || m->parts > INT32_MAX / 8) return slat_fail(SLAT_INVALID, "n: %d parts, expected 1 to %d", m->parts, INT32_MAX / 8);
+    if (m->parts < 1 || m->parts > INT32_MAX / 8)
+        return slat_fail(SLAT_INVALID, "n: %d parts, expected 1 to %d", m->parts, INT32_MAX / 8);
     if (!m->o) return slat_fail(SLAT_INVALID, "o: NULL, expected %d tensors", m->parts);
     if (!m->lse) return slat_fail(SLAT_INVALID, "lse: NULL, expected %d tensors", m->parts);
     SLAT_TRY(check_first(&c, m->o[0]));
@@ -198,8 +208,8 @@ static slat_status merge(slat_problem *p, const slat_exec *exec)
     return slat_dispatch(p, exec);
 }
 
-slat_status slat_merge_forward(const slat_exec *exec, int32_t n, const DLTensor *const *o, const DLTensor *const *lse, DLTensor *out,
-                               DLTensor *out_lse)
+slat_status slat_merge_forward(const slat_exec *exec, int32_t n, const DLTensor *const *o, const DLTensor *const *lse,
+                               DLTensor *out, DLTensor *out_lse)
 {
     slat_problem p = {.op = SLAT_OP_MERGE, .pass = SLAT_FORWARD};
     p.parts = (slat_parts){.parts = n, .o = o, .lse = lse, .out = out, .out_lse = out_lse};
@@ -207,8 +217,8 @@ slat_status slat_merge_forward(const slat_exec *exec, int32_t n, const DLTensor 
 }
 
 slat_status slat_merge_backward(const slat_exec *exec, int32_t n, const DLTensor *const *o, const DLTensor *const *lse,
-                                const DLTensor *out, const DLTensor *out_lse, const DLTensor *grad_out, const DLTensor *grad_out_lse,
-                                DLTensor *const *grad_o, DLTensor *const *grad_lse)
+                                const DLTensor *out, const DLTensor *out_lse, const DLTensor *grad_out,
+                                const DLTensor *grad_out_lse, DLTensor *const *grad_o, DLTensor *const *grad_lse)
 {
     slat_problem p = {.op = SLAT_OP_MERGE, .pass = SLAT_BACKWARD};
     p.parts = (slat_parts){n, 0, {0}, {0}, o, lse, out, out_lse, grad_out, grad_out_lse, grad_o, grad_lse};

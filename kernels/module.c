@@ -1,5 +1,5 @@
-/* Opens the CUDA module at the first CUDA tensor: libslat_cuda.so in SLAT_MODULE_PATH, or beside libslat (in its folder's
- * `slat` or in the folder itself), never in the current folder. */
+/* Opens the CUDA module at the first CUDA tensor: libslat_cuda.so in SLAT_MODULE_PATH, or beside libslat (in its
+ * folder's `slat` or in the folder itself), never in the current folder. */
 #define _GNU_SOURCE
 #include "dispatch.h"
 #include <dlfcn.h>
@@ -24,14 +24,15 @@ static int32_t find(char *path, size_t size)
     if (folder && *folder) {
         snprintf(path, size, "%s/%s", folder, FILE_NAME);
         if (folder[0] == '/' && access(path, F_OK) == 0) return 1;
-        snprintf(module.why, sizeof module.why, "cuda: no %s in SLAT_MODULE_PATH (%s), an absolute folder", FILE_NAME, folder);
+        snprintf(module.why, sizeof module.why, "cuda: no %s in SLAT_MODULE_PATH (%s), an absolute folder", FILE_NAME,
+                 folder);
         return 0;
     }
     Dl_info info;
     char self[4096];
     if (!dladdr((void *)&module, &info) || !info.dli_fname || !realpath(info.dli_fname, self)) {
-        snprintf(module.why, sizeof module.why, "cuda: libslat's own folder is not known; SLAT_MODULE_PATH may name that of %s",
-                 FILE_NAME);
+        snprintf(module.why, sizeof module.why,
+                 "cuda: libslat's own folder is not known; SLAT_MODULE_PATH may name that of %s", FILE_NAME);
         return 0;
     }
     *strrchr(self, '/') = 0;
@@ -39,7 +40,8 @@ static int32_t find(char *path, size_t size)
     if (access(path, F_OK) == 0) return 1;
     snprintf(path, size, "%s/%s", self, FILE_NAME);
     if (access(path, F_OK) == 0) return 1;
-    snprintf(module.why, sizeof module.why, "cuda: no %s in %.200s or its folder slat; SLAT_MODULE_PATH may name another", FILE_NAME, self);
+    snprintf(module.why, sizeof module.why,
+             "cuda: no %s in %.200s or its folder slat; SLAT_MODULE_PATH may name another", FILE_NAME, self);
     return 0;
 }
 
@@ -63,7 +65,8 @@ static void load(void)
     }
     const slat_module_table *table = entry(&host);
     if (!table || table->abi != SLAT_ABI) {
-        snprintf(module.why, sizeof module.why, "cuda: %.300s has ABI %u, expected %u", path, table ? table->abi : 0, SLAT_ABI);
+        snprintf(module.why, sizeof module.why, "cuda: %.300s has ABI %u, expected %u", path, table ? table->abi : 0,
+                 SLAT_ABI);
         dlclose(handle);
         return;
     }

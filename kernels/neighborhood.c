@@ -2,7 +2,8 @@
 #include "check.h"
 #include "dispatch.h"
 
-static slat_status check_dimension(const slat_neighborhood *n, int32_t i, int64_t length, int64_t q_length, slat_window *out)
+static slat_status check_dimension(const slat_neighborhood *n, int32_t i, int64_t length, int64_t q_length,
+                                   slat_window *out)
 {
     const int32_t window = n->window[i], stride = n->stride[i] ? n->stride[i] : 1;
     const int32_t dilation = n->dilation[i] ? n->dilation[i] : 1;
@@ -11,18 +12,19 @@ static slat_status check_dimension(const slat_neighborhood *n, int32_t i, int64_
     if (stride < 1 || stride > window)
         return slat_fail(SLAT_INVALID, "stride[%d]: %d, expected 1 to the window, %d", i, stride, window);
     if (dilation < 1 || (int64_t)window * dilation > length)
-        return slat_fail(SLAT_INVALID, "window[%d] * dilation[%d]: %d * %d, expected at most the grid's %lld", i, i, window,
-                         dilation, (long long)length);
+        return slat_fail(SLAT_INVALID, "window[%d] * dilation[%d]: %d * %d, expected at most the grid's %lld", i, i,
+                         window, dilation, (long long)length);
     if (n->causal[i] != 0 && n->causal[i] != 1)
         return slat_fail(SLAT_INVALID, "causal[%d]: %d, expected 0 or 1", i, n->causal[i]);
     if (q_start < 0 || q_start > length - q_length)
-        return slat_fail(SLAT_INVALID, "q_start[%d]: a box of %lld from %lld leaves the grid of %lld", i, (long long)q_length,
-                         (long long)q_start, (long long)length);
+        return slat_fail(SLAT_INVALID, "q_start[%d]: a box of %lld from %lld leaves the grid of %lld", i,
+                         (long long)q_length, (long long)q_start, (long long)length);
     *out = (slat_window){length, q_length, q_start, window, stride, dilation, n->causal[i]};
     return SLAT_OK;
 }
 
-static slat_status neighborhood(const slat_exec *exec, const slat_neighborhood *n, const slat_attention *t, slat_pass pass)
+static slat_status neighborhood(const slat_exec *exec, const slat_neighborhood *n, const slat_attention *t,
+                                slat_pass pass)
 {
     slat_problem p = {.op = SLAT_OP_NEIGHBORHOOD, .pass = pass};
     slat_checker c;

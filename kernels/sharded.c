@@ -13,7 +13,8 @@ static slat_status sharded(const slat_exec *exec, const slat_sharded *s, const s
     if (s->local_blocks < 1) return slat_fail(SLAT_INVALID, "local_blocks: %d, expected 1 or more", s->local_blocks);
     if (s->stride < 1) return slat_fail(SLAT_INVALID, "stride: %d, expected 1 or more", s->stride);
     SLAT_TRY(slat_check_attention(&c, t, 1));
-    const slat_want want = {.name = "offsets", .dims = "[Hk]", .types = SLAT_IS_I32, .flags = SLAT_COMPACT, .ndim = 1, .shape = {p.hk}};
+    const slat_want want = {
+        .name = "offsets", .dims = "[Hk]", .types = SLAT_IS_I32, .flags = SLAT_COMPACT, .ndim = 1, .shape = {p.hk}};
     SLAT_TRY(slat_check_tensor(&c, &want, s->offsets));
     p.shards = (slat_shards){s->block, s->local_blocks, s->stride, slat_data(s->offsets)};
     SLAT_TRY(slat_check_end(&c, NULL, NULL));
