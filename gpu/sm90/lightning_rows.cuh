@@ -62,8 +62,12 @@ template <class T, int DEPTH, int SLABS> struct writer {
     static __device__ __forceinline__ void decay_read(float (&y)[N / 2], const room &s, const float (&read)[2])
     {
 #pragma unroll
-        for (int i = 0; i < N / 2; ++i)
-            y[i] *= scales<T> ? read[i % 4 / 2] * s.state.unscale[i / 32][i % 32 / 8] : read[i % 4 / 2];
+        for (int m = 0; m < SLABS; ++m) {
+            float unscale[4];
+            read_unscale<T>(unscale, s.state.unscale[m]);
+#pragma unroll
+            for (int i = 0; i < 32; ++i) y[32 * m + i] *= read[i % 4 / 2] * unscale[i / 8];
+        }
     }
 };
 

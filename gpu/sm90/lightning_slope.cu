@@ -1,10 +1,10 @@
-/* dslopes of lightning attention: the scan of forward, which carries R = dZ/dslope beside Z. With weights
- * w(n) = -n lambda^n:
+/* dslopes of lightning attention: the scan of forward, which carries lambda R = dZ/dslope beside Z. With weights
+ * w(n) = -n lambda^(n-1), of which the nearest token's is -1: with -n lambda^n f16 would lose all at a steep slope,
  *     y'_i = scale (lambda^(i+1) q_i R + w(i+1) q_i Z + sum_{j<=i} w(i-j) (q_i.k_j) v_j)
  *     R <- lambda^r R + w(r) Z + sum_j w(r-1-j) k_j (x) v_j
- * and dslope = sum of y' do + sum of R dS_T. Every term is a weight times a product, as in the closed form, so nothing
- * cancels but what the data themselves cancel. That can be much: a head's answer is one number. So whatever is rounded
- * for a product comes in two parts of 16 bits, the second one being what the first one lost.
+ * and dslope = lambda (sum of y' do + sum of R dS_T). Every term is a weight times a product, as in the closed form, so
+ * nothing cancels but what the data themselves cancel. That can be much: a head's answer is one number. So whatever is
+ * rounded for a product comes in two parts of 16 bits, the second one being what the first one lost.
  * A block has 64 columns of v of one head; D is at most 128.
  */
 #include "any/lightning.cuh"
@@ -53,7 +53,7 @@ __device__ __forceinline__ void publish_parts(split_state<DEPTH> &s, const float
 
 __device__ __forceinline__ float slope_weight(const head_decay &decay, int distance)
 {
-    return -(float)distance * decay.over(distance);
+    return -(float)max(distance, 0) * decay.over(distance - 1);
 }
 
 /* Adds b^T diag(weight(j)) c to a state; c is a transposed tile, `right` the operand of b. */
@@ -111,7 +111,7 @@ __device__ __forceinline__ float keep_slopes(slope_room<DEPTH> &s, const scan &p
         load_transposed(c, &s.c[at.slot][0], warp, lane);
         const uint32_t right = operand(shared_address(&s.b[at.slot][0]), panel_bytes);
         add_weighted<T, DEPTH>(z[0][0], c, right, [&](int j) { return w.decay.over(rows - 1 - j); });
-        add_weighted<T, DEPTH>(r[0][0], c, right, [&](int j) { return slope_weight(w.decay, max(rows - 1 - j, 0)); });
+        add_weighted<T, DEPTH>(r[0][0], c, right, [&](int j) { return slope_weight(w.decay, rows - 1 - j); });
         warp_arrive(&s.freed[at.slot]);
     }
     float sum = 0;
@@ -134,7 +134,7 @@ template <class T, int DEPTH> struct slope_writer {
 #pragma unroll
         for (int n = 0; n < 32; ++n) {
             const int distance = row + n % 4 / 2 * 8 - (n / 4 * 8 + column + n % 2);
-            inside[n] = distance > 0 ? slope_weight(decay, distance) : 0.0f;
+            inside[n] = slope_weight(decay, distance);
         }
     }
 
@@ -172,11 +172,14 @@ template <class T, int DEPTH> struct slope_writer {
             pack_parts<T>(weights[0][i], weights[1][i], inside[2 * i] != 0 ? scores[2 * i] * inside[2 * i] : 0.0f,
                           inside[2 * i + 1] != 0 ? scores[2 * i + 1] * inside[2 * i + 1] : 0.0f);
         wgmma_wait<0>();
+        float unscale_r[4], unscale_z[4];
+        read_unscale<T>(unscale_r, s.r.unscale);
+        read_unscale<T>(unscale_z, s.z.unscale);
 #pragma unroll
         for (int i = 0; i < 32; ++i) {
             const int distance = row + i % 4 / 2 * 8 + 1;
-            const float of_r = y[i] * (scales<T> ? s.r.unscale[i / 8] : 1.0f);
-            y[i] = decay.over(distance) * (of_r - (float)distance * of_z[i] * (scales<T> ? s.z.unscale[i / 8] : 1.0f));
+            y[i] = decay.over(distance) * (y[i] * unscale_r[i / 8]) +
+                   slope_weight(decay, distance) * (of_z[i] * unscale_z[i / 8]);
         }
         warp_arrive(&s.taken);
         settle(y);
@@ -255,7 +258,7 @@ __global__ void __launch_bounds__(3 * group, 1)
     if (threadIdx.x != group) return;
     sum = 0;
     for (int n = 0; n < 2 * group / 32; ++n) sum += s.sums[n];
-    sums[blockIdx.x] = sum;
+    sums[blockIdx.x] = sum * w.decay.over(1);
 }
 
 template <class T> void enqueue_slopes(slat_session &session, const scan &p, const split &by, float *sums)

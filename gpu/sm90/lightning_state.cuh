@@ -133,6 +133,20 @@ __device__ __forceinline__ float power_of_2(uint32_t biased)
 template <class T> constexpr bool scales = false;
 template <> constexpr bool scales<__half> = true;
 
+/* What the writer multiplies 16 columns each by. The lane that will say that the state was taken reads them. */
+template <class T> __device__ __forceinline__ void read_unscale(float (&x)[4], const float (&unscale)[4])
+{
+#pragma unroll
+    for (int i = 0; i < 4; ++i) x[i] = 1;
+    if (!scales<T>) return;
+    if (threadIdx.x % 32 == 0) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) x[i] = unscale[i];
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) x[i] = __shfl_sync(~0u, x[i], 0);
+}
+
 /* A slab of Z^T on its way to shared memory. */
 template <int PARTS, int COUNT> struct packed_slab {
     uint32_t x[PARTS][COUNT / 2], exponent;
