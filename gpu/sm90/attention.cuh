@@ -22,6 +22,9 @@ inline int twos(int n, int limit)
     return shift;
 }
 
+constexpr const char *no_map = "tensors without elements, or strides that a "
+                               "tensor map cannot hold, are not served";
+
 /* The widths that have kernels; others are computed as the next one, on zeros. */
 inline int channels_of(const slat_problem &p)
 {
@@ -35,6 +38,7 @@ inline slat_status check_forward(const slat_problem &p)
         return unsupported("tensors of other types than f16 and bf16 are not served");
     if (!p.aligned || !p.strides16)
         return unsupported("data and strides that are no multiples of 16 bytes are not served");
+    if (p.dv % 8) return unsupported("v: rows of a width that is no multiple of 8 channels are not served");
     if (p.scale < 0) return unsupported("scale: negative ones are not served");
     if (p.tq > INT32_MAX - tile_rows || p.tk > INT32_MAX / 2)
         return unsupported("sequences of more than 2^30 tokens are not served");
@@ -50,32 +54,55 @@ inline int heads_together(const slat_problem &p)
     return (int)slat_min(slat_max(cache / slat_max(bytes, 1), 1), p.b * p.hq);
 }
 
-/* run: tokens of K and V that come in one copy. */
-template <class T, int D, class Walk> void enqueue_forward(slat_session &session, const Walk &walk, int run)
+/* Whether o is left to plain stores: the copy engine's write multiples of 16 bytes. */
+inline bool leaves_plainly(const slat_problem &p)
 {
-    const slat_problem &p = session.problem;
-    const slat_view views[] = {session.mapped(p.q), session.mapped(p.k), session.mapped(p.v), session.mapped(p.o)};
-    CUtensorMap q, k, v, o = {};
-    forward_call call = {};
-    call.wide = p.o.type == SLAT_F32;
-    call.tiles = (int32_t)((p.tq + tile_rows - 1) / tile_rows);
-    call.heads = (int32_t)(p.b * p.hq);
-    call.group = heads_together(p);
-    call.scale = (float)(p.scale * 1.4426950408889634);
-    if (!p.tk || !slat_map_sequence(&q, &views[0], p.b, p.tq, p.hq, p.d, tile_rows) ||
-        !slat_map_sequence(&k, &views[1], p.b, p.tk, p.hk, p.d, run) ||
-        !slat_map_sequence(&v, &views[2], p.b, p.tk, p.hk, p.dv, run) ||
-        (!call.wide && !slat_map_sequence(&o, &views[3], p.b, p.tq, p.hq, p.dv, group_rows))) {
-        session.refuse("tensors without elements, or strides that a tensor map cannot hold, are not served");
+    return p.o.type == SLAT_F32 || p.dv % 8;
+}
+
+struct forward_maps {
+    CUtensorMap q, k, v, o;
+};
+
+/* Launches the loop for `tiles` items a head. */
+template <class T, int D, class Walk>
+void launch_forward(slat_session &session, const slat_problem &p, const Walk &walk, int64_t tiles, bool plain,
+                    const forward_maps &maps)
+{
+    const int64_t heads = p.b * p.hq, work = tiles * heads, blocks = slat_min(work, session.processors());
+    if (work > INT32_MAX / 2) {
+        session.refuse("more than 2^30 tiles of queries are not served");
         return;
     }
-    const int64_t work = (int64_t)call.tiles * call.heads, blocks = slat_min(work, session.processors());
+    forward_call call = {};
+    call.plain = plain;
+    call.tiles = (int32_t)tiles;
+    call.heads = (int32_t)heads;
+    call.group = heads_together(p);
+    call.scale = (float)(p.scale * 1.4426950408889634);
     if (work > blocks) {
         call.next = (int32_t *)session.take(1, sizeof(int32_t));
         session.clear(call.next, sizeof(int32_t));
     }
     session.launch_wide(softmax_forward<T, D, Walk>, blocks, softmax_threads, sizeof(forward_room<D, Walk>) + 1024, p,
-                        walk, call, q, k, v, o);
+                        walk, call, maps.q, maps.k, maps.v, maps.o);
+}
+
+/* A walk over sequences. run: tokens of K and V that come in one copy. */
+template <class T, int D, class Walk> void enqueue_forward(slat_session &session, const Walk &walk, int run)
+{
+    const slat_problem &p = session.problem;
+    const slat_view views[] = {session.mapped(p.q), session.mapped(p.k), session.mapped(p.v), session.mapped(p.o)};
+    const bool plain = leaves_plainly(p);
+    forward_maps maps = {};
+    if (!p.tk || !slat_map_sequence(&maps.q, &views[0], p.b, p.tq, p.hq, p.d, tile_rows) ||
+        !slat_map_sequence(&maps.k, &views[1], p.b, p.tk, p.hk, p.d, run) ||
+        !slat_map_sequence(&maps.v, &views[2], p.b, p.tk, p.hk, p.dv, run) ||
+        (!plain && !slat_map_sequence(&maps.o, &views[3], p.b, p.tq, p.hq, p.dv, group_rows))) {
+        session.refuse(no_map);
+        return;
+    }
+    launch_forward<T, D>(session, p, walk, (p.tq + tile_rows - 1) / tile_rows, plain, maps);
 }
 
 /* Calls choose(type, width), which gives a function, for the call's type and width. */

@@ -6,25 +6,19 @@
  * before; indptr is clamped.
  */
 #include "attention.cuh"
-#include "sequence.cuh"
+#include "runs.cuh"
 #include "sm90.h"
 
 namespace sm90
 {
 
-struct block_sparse : sequence {
+struct block_sparse : runs_of_keys {
     int32_t block_q, block_k;  /* dense: the whole sequence is one block row of blocks of one tile */
     int32_t lists, rows_shift; /* lists of an item; log2 of the queries that share one */
-    int32_t run, run_shift;    /* keys that come in one copy */
-    int32_t copies;            /* runs of a tile, a power of 2 */
-    int32_t copies_shift;
-    int32_t runs; /* of a block */
+    int32_t runs;              /* of a block */
 
-    /* Runs of a tile: their first key, the end of what the queries may see, and the lists that name them. */
-    struct note {
-        int32_t first[16], end[16];
-        uint32_t lists[16];
-        int32_t clears; /* some of its keys are seen by no query of the item */
+    struct note : run_note {
+        uint32_t lists[most_runs]; /* those that name the run */
     };
 
     struct cursor {
@@ -120,8 +114,8 @@ struct block_sparse : sequence {
             settle();
         }
 
-        /* What 64 queries see of a run: those of `group` have the lists `own`, and `first` is the first one's position.
-         */
+        /* What 64 queries see of a run: those of `group` have the lists `own`, and `first` is the first one's
+         * position. */
         __device__ __forceinline__ bool some(int32_t run_first, uint32_t named, uint32_t own, int32_t first) const
         {
             return (named & own) && (!p.layout.causal || run_first < first + group_rows);
@@ -191,14 +185,6 @@ struct block_sparse : sequence {
         return lists == 1 ? 1 : ((1u << half) - 1) << group * half;
     }
 
-    /* The i-th copy of a tile. */
-    __device__ __forceinline__ void load(const note &told, int i, uint8_t *to, const CUtensorMap *map,
-                                         uint64_t *barrier, int head, int b) const
-    {
-        const int n = i & (copies - 1), c = i >> copies_shift;
-        load_box(to + (i << run_shift) * row_bytes, map, barrier, c * chunk, told.first[n], head, b);
-    }
-
     struct rows {
         const block_sparse &walk;
         int32_t position[2];
@@ -217,15 +203,12 @@ struct block_sparse : sequence {
         __device__ __forceinline__ void mask(const note &told, uint32_t (&mask)[2]) const
         {
             mask[0] = mask[1] = 0;
-            const int part = threadIdx.x % 4;
 #pragma unroll 1
             for (int n = 0; n < walk.copies; ++n) {
 #pragma unroll
                 for (int r = 0; r < 2; ++r) {
                     const int32_t end = min(told.end[n], position[r] + 1);
-                    if (told.lists[n] >> list[r] & 1)
-                        mask[r] |= first_columns(min(end - told.first[n], walk.run), part)
-                                   << (n << walk.run_shift >> 2);
+                    if (told.lists[n] >> list[r] & 1) mask[r] |= walk.run_columns(n, end - told.first[n]);
                 }
             }
         }
@@ -235,15 +218,9 @@ struct block_sparse : sequence {
             return told.clears;
         }
 
-        /* A group of 128 threads. */
         template <int chunks, int keys> __device__ void clear(const note &told, uint32_t v, int thread) const
         {
-            for (int row = thread / 8; row < keys; row += group_threads / 8) {
-                const int n = row >> walk.run_shift;
-                if (told.first[n] + (row & (walk.run - 1)) < told.end[n]) continue;
-#pragma unroll
-                for (int c = 0; c < chunks; ++c) store_zeros(v + (c * keys + row) * row_bytes + thread % 8 * 16);
-            }
+            walk.template clear<chunks, keys>(told, v, thread);
         }
     };
 };
@@ -258,10 +235,7 @@ template <class T, int D> void enqueue(slat_session &session)
     walk.block_k = l.indptr ? l.block_k : keys;
     walk.rows_shift = twos(walk.block_q, tile_rows);
     walk.lists = tile_rows >> walk.rows_shift;
-    walk.run_shift = twos(walk.block_k, keys);
-    walk.run = 1 << walk.run_shift;
-    walk.copies = keys / walk.run;
-    walk.copies_shift = twos(keys, keys) - walk.run_shift;
+    walk.cut(walk.block_k, keys);
     walk.runs = walk.block_k / walk.run;
     enqueue_forward<T, D>(session, walk, walk.run);
 }

@@ -7,6 +7,11 @@ namespace sm90
 {
 
 struct sequence {
+    static __device__ __forceinline__ void place(const slat_problem &, work_item &item, int tile)
+    {
+        item.first = tile * tile_rows;
+    }
+
     /* Where query `row` of an item stands; false past the last one. */
     static __device__ __forceinline__ bool query(const slat_problem &p, const work_item &item, int row, slat_point &at)
     {
@@ -15,31 +20,18 @@ struct sequence {
     }
 
     template <int chunks>
-    static __device__ __forceinline__ void load_queries(uint8_t *to, const CUtensorMap *map, uint64_t *barrier,
-                                                        const work_item &item)
+    static __device__ __forceinline__ void load_queries(const slat_problem &, uint8_t *to, const CUtensorMap *map,
+                                                        uint64_t *barrier, const work_item &item)
     {
 #pragma unroll
         for (int c = 0; c < chunks; ++c)
             load_box(to + c * tile_rows * row_bytes, map, barrier, c * chunk, item.first, item.h, item.b);
     }
 
-    static __device__ __forceinline__ void store_queries(const CUtensorMap *map, const uint8_t *from, int c, int group,
-                                                         const work_item &item)
+    static __device__ __forceinline__ void store_queries(const slat_problem &, const CUtensorMap *map,
+                                                         const uint8_t *from, int c, int group, const work_item &item)
     {
         store_box(map, from, c * chunk, item.first + group * group_rows, item.h, item.b);
-    }
-
-    /* o of queries that see nothing. */
-    static __device__ void clear_rows(const slat_problem &p, const work_item &item, int group, bool wide)
-    {
-        const int first = item.first + group * group_rows, rows = (int)slat_min(p.tq - first, group_rows);
-        for (int i = threadIdx.x % group_threads; i < rows * p.dv; i += group_threads) {
-            const int64_t at = slat_offset(&p.o, item.b, slat_at(0, 0, first + i / p.dv), item.h) + i % p.dv;
-            if (wide)
-                ((float *)p.o.data)[at] = 0;
-            else
-                ((uint16_t *)p.o.data)[at] = 0;
-        }
     }
 };
 

@@ -7,6 +7,10 @@
 
 slat_status slat_sm90_block_sparse_check(const slat_problem &);
 void slat_sm90_block_sparse(slat_session &);
+slat_status slat_sm90_neighborhood_check(const slat_problem &);
+void slat_sm90_neighborhood(slat_session &);
+slat_status slat_sm90_sharded_check(const slat_problem &);
+void slat_sm90_sharded(slat_session &);
 slat_status slat_sm90_lightning_check(const slat_problem &);
 void slat_sm90_lightning(slat_session &);
 slat_status slat_sm90_lightning_step_check(const slat_problem &);

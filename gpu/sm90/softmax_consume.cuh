@@ -51,27 +51,41 @@ __device__ __forceinline__ void group_sync(int group)
     named_sync(4 + group, group_threads);
 }
 
-/* Writes a group's 64 rows of o and lse. 16-bit rows go through `room`, their own rows of Q. */
+/* Elements n and n + 1 of a row of o that has `width`. */
+template <class T>
+__device__ __forceinline__ void store_pair(const slat_view &o, int64_t at, int n, int width, float a, float b)
+{
+    if (o.type == SLAT_F32) {
+        float *const to = (float *)o.data + at;
+        if (n < width) to[n] = a;
+        if (n + 1 < width) to[n + 1] = b;
+    } else {
+        const uint32_t both = pack(T(), a, b);
+        uint16_t *const to = (uint16_t *)o.data + at;
+        if (n < width) to[n] = (uint16_t)both;
+        if (n + 1 < width) to[n + 1] = (uint16_t)(both >> 16);
+    }
+}
+
+/* Writes a group's 64 rows of o and lse: by plain stores, or through `room`, their own rows of Q. */
 template <class T, int D, class Walk>
 __device__ __forceinline__ void
 write_rows(float (&o)[tile_shape<D>::parts][tile_shape<D>::part / 2], const float (&factor)[2], const slat_problem &p,
-           const Walk &walk, const work_item &item, int group, bool wide, uint8_t *room, const CUtensorMap &map)
+           const Walk &walk, const work_item &item, int group, bool plain, uint8_t *room, const CUtensorMap &map)
 {
     typedef tile_shape<D> shape;
     const int thread = threadIdx.x % group_threads, warp = thread / warp_lanes, lane = thread % warp_lanes;
-    if (wide) {
+    if (plain) {
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
             const int row = group * group_rows + warp * 16 + lane / 4 + 8 * r;
             slat_point at;
             if (!walk.query(p, item, row, at)) continue;
-            float *to = (float *)p.o.data + slat_offset(&p.o, item.b, at, item.h);
+            const int64_t to = slat_offset(&p.o, item.b, at, item.h);
 #pragma unroll
             for (int n = 0; n < D; n += 8) {
                 const float *x = &o[n / shape::part][n % shape::part / 2 + 2 * r];
-                const int c = n + 2 * (lane % 4);
-                if (c < p.dv) to[c] = x[0] * factor[r];
-                if (c + 1 < p.dv) to[c + 1] = x[1] * factor[r];
+                store_pair<T>(p.o, to, n + 2 * (lane % 4), p.dv, x[0] * factor[r], x[1] * factor[r]);
             }
         }
         return;
@@ -89,8 +103,23 @@ write_rows(float (&o)[tile_shape<D>::parts][tile_shape<D>::part / 2], const floa
     group_sync(group);
     if (thread) return;
     for (int c = 0; c < shape::chunks && c * chunk < p.dv; ++c)
-        walk.store_queries(&map, room + (c * tile_rows + group * group_rows) * row_bytes, c, group, item);
+        walk.store_queries(p, &map, room + (c * tile_rows + group * group_rows) * row_bytes, c, group, item);
     store_commit();
+}
+
+/* o of queries that see nothing. */
+template <class Walk>
+__device__ void clear_rows(const slat_problem &p, const Walk &walk, const work_item &item, int group)
+{
+    for (int i = threadIdx.x % group_threads; i < group_rows * p.dv; i += group_threads) {
+        slat_point at;
+        if (!walk.query(p, item, group * group_rows + i / p.dv, at)) continue;
+        const int64_t to = slat_offset(&p.o, item.b, at, item.h) + i % p.dv;
+        if (p.o.type == SLAT_F32)
+            ((float *)p.o.data)[to] = 0;
+        else
+            ((uint16_t *)p.o.data)[to] = 0;
+    }
 }
 
 /* Writes lse of a thread's two rows. */
@@ -267,10 +296,10 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
             write_lse(lse, p, walk, item, row);
             settle();
             if (item.tiles) {
-                write_rows<T, D>(o, factor, p, walk, item, group, call.wide, room, map_o);
+                write_rows<T, D>(o, factor, p, walk, item, group, call.plain, room, map_o);
                 owed = slot;
             } else
-                walk.clear_rows(p, item, group, call.wide);
+                clear_rows(p, walk, item, group);
             if (shape::queries == 1) settle();
             release(&s.item_empty[(item_slot + s.items - 1) % s.items]);
         };

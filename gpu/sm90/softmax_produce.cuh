@@ -7,12 +7,15 @@ namespace sm90
 {
 
 /* Item n: heads in groups whose keys stay in the cache together; late queries first, for they may have most to do. */
-__device__ __forceinline__ work_item item_of(const slat_problem &p, const forward_call &call, int n)
+template <class Walk>
+__device__ __forceinline__ work_item item_of(const slat_problem &p, const Walk &walk, const forward_call &call, int n)
 {
     const int whole = call.group * call.tiles, group = n / whole, rest = n - group * whole;
     const int heads = min(call.group, call.heads - group * call.group);
     const int head = group * call.group + rest % heads;
-    return {1, (call.tiles - 1 - rest / heads) * tile_rows, head % p.hq, head / p.hq, 0};
+    work_item item = {1, 0, 0, 0, head % p.hq, head / p.hq, 0};
+    walk.place(p, item, call.tiles - 1 - rest / heads);
+    return item;
 }
 
 /* Takes items and writes the notes of their tiles. */
@@ -27,7 +30,7 @@ __device__ __forceinline__ void walk_items(forward_room<D, Walk> &s, const slat_
     for (int n = blockIdx.x; n < work;) {
         int next = work;
         if (call.next && lane == 0) next = gridDim.x + atomicAdd(call.next, 1);
-        work_item item = item_of(p, call, n);
+        work_item item = item_of(p, walk, call, n);
         typename Walk::cursor cursor(p, walk, item);
         item.tiles = cursor.more();
         barrier_wait(&s.item_empty[items.slot], items.parity ^ 1);
@@ -91,7 +94,7 @@ __device__ __forceinline__ void load_keys(forward_room<D, Walk> &s, const slat_p
             barrier_wait(&s.q_empty[queries.slot], queries.parity ^ 1);
             if (threadIdx.x % warp_lanes == 0) {
                 barrier_expect(&s.q_full[queries.slot], shape::query_bytes);
-                walk.template load_queries<shape::chunks>(s.q[queries.slot], &q, &s.q_full[queries.slot], item);
+                walk.template load_queries<shape::chunks>(p, s.q[queries.slot], &q, &s.q_full[queries.slot], item);
             }
             queries.advance();
         }

@@ -14,9 +14,10 @@ constexpr int warp_lanes = 32, group_threads = 128;
 /* What a group's queries see of a tile. */
 enum sight : int32_t { sees_none, sees_part, sees_all };
 
-/* 128 queries from `first` of head h. Items end with one whose `work` is 0. */
+/* 128 queries of head h: on a sequence from `first`; on a grid a box from (x, y, first), counted in q. Items end
+ * with one whose `work` is 0. */
 struct work_item {
-    int32_t work, first, h, b;
+    int32_t work, x, y, first, h, b;
     int32_t tiles; /* 0: the queries see nothing */
 };
 
@@ -54,11 +55,11 @@ template <int D, class Walk> struct forward_room {
 
 /* What a launch shares. */
 struct forward_call {
-    int32_t tiles, heads,
-        group;     /* work: tiles of 128 queries, heads of all batch entries; heads that are taken together */
-    float scale;   /* of q.k, in powers of 2 */
-    int32_t *next; /* the next work item, 0 at first; NULL: a block has one */
-    int32_t wide;  /* o is f32 */
+    int32_t tiles, heads, group; /* work: tiles of 128 queries, heads of all batch
+                                    entries; heads that are taken together */
+    float scale;                 /* of q.k, in powers of 2 */
+    int32_t *next;               /* the next work item, 0 at first; NULL: a block has one */
+    int32_t plain;               /* o is written by plain stores: it is f32, or its rows do not lie in boxes */
 };
 
 } // namespace sm90

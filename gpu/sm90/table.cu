@@ -45,6 +45,10 @@ int32_t rank(DLDevice device)
 
 constexpr entry block_sparse = {"block_sparse_sm90", slat_sm90_block_sparse_check, slat_sm90_block_sparse};
 
+constexpr entry neighborhood = {"neighborhood_sm90", slat_sm90_neighborhood_check, slat_sm90_neighborhood};
+
+constexpr entry sharded = {"sharded_sm90", slat_sm90_sharded_check, slat_sm90_sharded};
+
 constexpr entry lightning = {"lightning_sm90", slat_sm90_lightning_check, slat_sm90_lightning};
 
 constexpr entry lightning_step = {"lightning_step_sm90", slat_sm90_lightning_step_check, slat_sm90_lightning_step};
@@ -60,8 +64,8 @@ const slat_backend_table slat_sm90_table = {
     rank,
     {
         {kernel_of<block_sparse>, none},              /* block_sparse */
-        {none, none},                                 /* neighborhood */
-        {none, none},                                 /* sharded */
+        {kernel_of<neighborhood>, none},              /* neighborhood */
+        {kernel_of<sharded>, none},                   /* sharded */
         {none, none},                                 /* landmark */
         {kernel_of<lightning>, kernel_of<lightning>}, /* lightning */
         {kernel_of<lightning_step>, none},            /* lightning_step */

@@ -30,9 +30,10 @@ void find_encoder()
 
 constexpr int element_bytes = 2, box_columns = 64;
 
-/* strides[i], in elements, steps dimension i + 1; those of extents of 1 are free. */
+/* strides[i], in elements, steps dimension i + 1; those of extents of 1 are free. apart[i]: how far the places of a
+ * box are from one another. */
 bool encode(CUtensorMap *map, const slat_view *view, int dims, const int64_t *extents, const int64_t *strides,
-            const int32_t *box)
+            const int32_t *box, const int32_t *apart)
 {
     pthread_once(&found, find_encoder);
     if (!encode_tiled) return false;
@@ -41,8 +42,8 @@ bool encode(CUtensorMap *map, const slat_view *view, int dims, const int64_t *ex
     for (int i = 0; i < dims; ++i) {
         if (extents[i] < 1 || extents[i] > UINT32_MAX) return false;
         extent[i] = (cuuint64_t)extents[i];
-        size[i] = (cuuint32_t)box[i];
-        step[i] = 1;
+        size[i] = (cuuint32_t)((box[i] - 1) * apart[i] + 1);
+        step[i] = (cuuint32_t)apart[i];
         if (!i) continue;
         stride[i - 1] = (cuuint64_t)(extents[i] > 1 ? strides[i - 1] * element_bytes : 16);
     }
@@ -59,6 +60,20 @@ bool slat_map_sequence(CUtensorMap *map, const slat_view *view, int64_t b, int64
                        int32_t columns, int32_t box_tokens)
 {
     const int64_t extents[] = {columns, tokens, heads, b}, strides[] = {view->token[2], view->head, view->batch};
-    const int32_t box[] = {box_columns, box_tokens, 1, 1};
-    return encode(map, view, 4, extents, strides, box);
+    const int32_t box[] = {box_columns, box_tokens, 1, 1}, apart[] = {1, 1, 1, 1};
+    return encode(map, view, 4, extents, strides, box, apart);
+}
+
+bool slat_map_grid(CUtensorMap *map, const slat_view *view, int64_t b, bool deep, const int64_t extents[3],
+                   int32_t heads, int32_t columns, const int32_t box[3], const int32_t step[3])
+{
+    int64_t extent[5] = {columns, extents[2], extents[1], heads, b};
+    int64_t stride[4] = {view->token[2], view->token[1], view->head, view->batch};
+    int32_t size[5] = {box_columns, box[2], box[1], 1, 1}, apart[5] = {1, step[2], step[1], 1, 1};
+    if (deep) {
+        extent[3] = extents[0], extent[4] = heads;
+        stride[2] = view->token[0], stride[3] = view->head;
+        size[3] = box[0], apart[3] = step[0];
+    }
+    return encode(map, view, 5, extent, stride, size, apart);
 }

@@ -1,0 +1,342 @@
+/* The walk and the mask of neighborhood attention: boxes of queries and of keys, straight from the tensors.
+ *
+ * An item is a box of 128 queries, half of it for each group: the halves lie side by side in one dimension. The keys
+ * that its queries see are a box too; it is cut into runs, small boxes of keys that come in one copy each, from its
+ * beginning. First come the runs that both groups see, then those of the first group alone, then those of the
+ * second; a tile holds a few of them. All sides are powers of 2, chosen on the host.
+ *
+ * A dilated dimension falls into groups of places that never see each other. An item belongs to one of them, sides
+ * and keys are counted in its places, and the copies step over what lies between.
+ */
+#ifndef SLAT_SM90_NEIGHBORHOOD_CUH
+#define SLAT_SM90_NEIGHBORHOOD_CUH
+#include "softmax_loop.cuh"
+
+namespace sm90
+{
+
+constexpr int most_boxes = 4; /* runs of a tile */
+constexpr int32_t far_away = 1 << 30;
+
+/* x, y, z of a box or a place. */
+struct sides {
+    int32_t v[3];
+};
+
+/* LINE: one dimension; runs are lines. Else runs are boxes whose lines have 8 keys, and query boxes have lines of 8
+ * at most, so that a thread's two rows have the same z. */
+template <bool LINE> struct neighborhood {
+    sides q_shift, k_shift; /* log2 of a group's query box, of a run */
+    int32_t split;          /* the dimension along which the groups lie side by side */
+    sides tiles;            /* items along each dimension */
+    int32_t deep;           /* three dimensions */
+    int32_t beyond;         /* q is a part of the grid: keys may be seen by no query */
+    int32_t run, copies;    /* keys of a run; runs of a tile */
+    int32_t copies_shift;
+    int32_t q_copy;  /* queries that come in one copy */
+    uint32_t planes; /* spreads a mask over the planes of a run */
+
+    /* Of each run its first key as a place of its group, and on the grid; the end of the item's keys. */
+    struct note {
+        int32_t first[most_boxes][4], at[most_boxes][4];
+        int32_t end[4];
+        int32_t clears;
+    };
+
+    /* ---- where the queries stand ---- */
+
+    static __device__ __forceinline__ int32_t start(const slat_window &w, int32_t tile, int32_t shift)
+    {
+        if (w.dilation == 1) return tile << shift;
+        return tile % w.dilation + (tile / w.dilation << shift) * w.dilation;
+    }
+
+    __device__ __forceinline__ void place(const slat_problem &p, work_item &item, int tile) const
+    {
+        const int32_t row = tile / tiles.v[2], plane = LINE ? 0 : row / tiles.v[1];
+        item.first = start(p.window[2], tile - row * tiles.v[2], q_shift.v[2] + (split == 2));
+        item.y = LINE ? 0 : start(p.window[1], row - plane * tiles.v[1], q_shift.v[1] + (split == 1));
+        item.x = LINE ? 0 : start(p.window[0], plane, q_shift.v[0] + (split == 0));
+    }
+
+    /* The first query of a group, counted in q. */
+    __device__ __forceinline__ sides group_first(const slat_problem &p, const work_item &item, int group) const
+    {
+        if (LINE) return {{0, 0, item.first + (group << q_shift.v[2]) * p.window[2].dilation}};
+        const int32_t step = (group << q_shift.v[split]) * p.window[split].dilation;
+        return {{item.x + (split == 0) * step, item.y + (split == 1) * step, item.first + (split == 2) * step}};
+    }
+
+    __device__ __forceinline__ bool query(const slat_problem &p, const work_item &item, int row, slat_point &at) const
+    {
+        const sides from = group_first(p, item, row / group_rows);
+        const int r = row % group_rows;
+        at.z = from.v[2] + (r & ((1 << q_shift.v[2]) - 1)) * p.window[2].dilation;
+        if (LINE) {
+            at.x = at.y = 0;
+            return at.z < p.window[2].q_length;
+        }
+        at.y = from.v[1] + (r >> q_shift.v[2] & ((1 << q_shift.v[1]) - 1)) * p.window[1].dilation;
+        at.x = from.v[0] + (r >> (q_shift.v[2] + q_shift.v[1])) * p.window[0].dilation;
+        return at.z < p.window[2].q_length && at.y < p.window[1].q_length && at.x < p.window[0].q_length;
+    }
+
+    template <int chunks>
+    __device__ __forceinline__ void load_queries(const slat_problem &p, uint8_t *to, const CUtensorMap *map,
+                                                 uint64_t *barrier, const work_item &item) const
+    {
+        for (int c = 0; c < chunks; ++c)
+            for (int n = 0; n < tile_rows; n += q_copy) {
+                sides at = group_first(p, item, n / group_rows);
+                if (LINE) at.v[2] += n % group_rows * p.window[2].dilation;
+                load_box(to + (c * tile_rows + n) * row_bytes, map, barrier, c * chunk, at.v[2], at.v[1],
+                         deep ? at.v[0] : item.h, deep ? item.h : item.b);
+            }
+    }
+
+    __device__ __forceinline__ void store_queries(const slat_problem &p, const CUtensorMap *map, const uint8_t *from,
+                                                  int c, int group, const work_item &item) const
+    {
+        const sides at = group_first(p, item, group);
+        store_box(map, from, c * chunk, at.v[2], at.v[1], deep ? at.v[0] : item.h, deep ? item.h : item.b);
+    }
+
+    /* ---- the walk ---- */
+
+    /* The keys that the query at `place` of its group of n sees, as places. */
+    static __device__ __forceinline__ void window_of(const slat_window &w, int32_t place, int32_t n, int32_t &begin,
+                                                     int32_t &end)
+    {
+        const int32_t first = w.stride == 1 ? place : place / w.stride * w.stride;
+        if (w.causal) {
+            begin = max(min(first + w.stride - 1, n - 1) - w.window + 1, 0);
+            end = place + 1;
+        } else {
+            begin = max(min(min(first + w.stride / 2, n - 1) - w.window / 2, n - w.window), 0);
+            end = begin + w.window;
+        }
+    }
+
+    /* A grid place's group, its place in it, and the group's length. */
+    static __device__ __forceinline__ void group_of(const slat_window &w, int32_t at, int32_t &group, int32_t &place,
+                                                    int32_t &n)
+    {
+        const int32_t length = (int32_t)w.length;
+        group = 0, place = at, n = length;
+        if (w.dilation == 1) return;
+        place = at / w.dilation;
+        group = at - place * w.dilation;
+        n = length / w.dilation;
+        n += group < length - n * w.dilation;
+    }
+
+    /* Lane 4 n + d works for run n of a tile and dimension d (x, y, z). d = 3 stands for the dimension of the split
+     * once more, as the second group sees it. */
+    struct cursor {
+        const neighborhood &walk;
+        int32_t group, dilation;             /* of the dimension: grid place = group + place * dilation */
+        int32_t base, end;                   /* of the item's keys */
+        int32_t all_first, all_end;          /* the keys that all queries of the lane's group see */
+        int32_t both, first_end, second_end; /* runs along the split: both groups see [both, first_end) */
+        int32_t size, from;                  /* runs along the dimension in this phase, and its first one */
+        int32_t at, step;                    /* this lane's run; how far the next tile's is */
+        int32_t left, phase;                 /* runs of the phase that are left; which groups see them, less 1 */
+
+        __device__ __forceinline__ cursor(const slat_problem &p, const neighborhood &walk, const work_item &item)
+            : walk(walk)
+        {
+            const int lane = threadIdx.x % warp_lanes, d = lane % 4 == 3 ? walk.split : lane % 4;
+            const slat_window &w = p.window[d];
+            const int32_t shift = walk.q_shift.v[d], k_shift = walk.k_shift.v[d];
+            dilation = w.dilation;
+            int32_t first = d == 2 ? item.first : d == 1 ? item.y : item.x;
+            if (lane % 4 == 3) first += dilation << shift;
+            int32_t left_over = max((int32_t)w.q_length - first, 0);
+            if (dilation > 1) left_over = (left_over + dilation - 1) / dilation;
+            const int32_t count = min(1 << shift, left_over);
+            int32_t place, n, begin, stop;
+            group_of(w, (int32_t)w.q_start + first, group, place, n);
+            window_of(w, place + (lane & 4 ? max(count - 1, 0) : 0), n, begin, stop);
+            if (count == 0) begin = stop = 0; /* only the second group can be empty */
+            const int32_t any_first = __shfl_sync(~0u, begin, lane & 3), any_end = __shfl_sync(~0u, stop, 4 | lane & 3);
+            all_end = __shfl_sync(~0u, stop, lane & 3);
+            all_first = __shfl_sync(~0u, begin, 4 | lane & 3);
+            base = __shfl_sync(~0u, any_first, d);
+            size = (any_end - base + (1 << k_shift) - 1) >> k_shift;
+            from = 0;
+            first_end = __shfl_sync(~0u, size, walk.split);
+            both = __shfl_sync(~0u, count ? (any_first - base) >> k_shift : first_end, 3);
+            second_end = __shfl_sync(~0u, count ? size : first_end, 3);
+            const int32_t second = __shfl_sync(~0u, any_end, 3);
+            end = d == walk.split ? max(any_end, second) : any_end;
+            phase = 3;
+            begin_phase();
+        }
+
+        /* Begins the next phase that has runs: 2: both groups, 0: the first one, 1: the second one; -1: none is
+         * left. */
+        __device__ __forceinline__ void begin_phase()
+        {
+            const int lane = threadIdx.x % warp_lanes, d = lane % 4;
+            for (left = 0; left == 0 && phase >= 0;) {
+                --phase;
+                const int which = phase == 2 ? 2 : 1 - phase;
+                const int32_t begin = which == 2 ? both : which == 1 ? max(first_end, both) : 0;
+                const int32_t stop = which == 2 ? first_end : which == 1 ? second_end : min(first_end, both);
+                if (d == walk.split) {
+                    from = begin;
+                    size = max(stop - begin, 0);
+                }
+                const int32_t nz = __shfl_sync(~0u, size, 2), ny = __shfl_sync(~0u, size, 1);
+                left = phase < 0 ? 0 : nz * ny * __shfl_sync(~0u, size, 0);
+                if (left == 0) continue;
+                at = part_of(lane / 4, d, ny, nz);
+                step = part_of(walk.copies, d, ny, nz);
+            }
+        }
+
+        /* Run n along dimension d. */
+        static __device__ __forceinline__ int32_t part_of(int32_t n, int d, int32_t ny, int32_t nz)
+        {
+            const int32_t y = n / nz, x = y / ny;
+            return d == 2 ? n - y * nz : d == 1 ? y - x * ny : x;
+        }
+
+        __device__ __forceinline__ bool more() const { return left > 0; }
+
+        __device__ __forceinline__ void next(int32_t (&sight)[2], note &told)
+        {
+            const int lane = threadIdx.x % warp_lanes, n = lane / 4, d = lane % 4, dim = d == 3 ? walk.split : d;
+            const int32_t shift = walk.k_shift.v[dim];
+            const int32_t run = __shfl_sync(~0u, at + from, lane & ~3 | dim), first = base + (run << shift);
+            const bool there = n < left, mine = n < walk.copies;
+            const bool whole = there && first >= all_first && first + (1 << shift) <= all_end;
+            const bool clears = walk.beyond && there && d < 3 && first + (1 << shift) > end;
+            const uint32_t all = __ballot_sync(~0u, whole || !mine), clear = __ballot_sync(~0u, mine && clears);
+            if (mine) {
+                told.first[n][d] = there ? first : far_away;
+                told.at[n][d] = there ? group + first * dilation : far_away;
+                if (n == 0) told.end[d] = end;
+            }
+            if (lane == 0) {
+                const int which = phase == 2 ? 2 : 1 - phase;
+                told.clears = clear != 0;
+                sight[0] = which == 1 ? sees_none : (all | 0x88888888u) == ~0u ? sees_all : sees_part;
+                sight[1] = which == 0 ? sees_none : (all | 0x11111111u << walk.split) == ~0u ? sees_all : sees_part;
+            }
+            left -= walk.copies;
+            if (left <= 0) {
+                begin_phase();
+                return;
+            }
+            int32_t over = 0;
+            at += step;
+            if (d == 2 && at >= size) at -= size, over = 1;
+            if (LINE) return;
+            over = __shfl_sync(~0u, over, lane & ~3 | 2);
+            if (d == 1) {
+                at += over;
+                over = at >= size;
+                if (over) at -= size;
+            }
+            over = __shfl_sync(~0u, over, lane & ~3 | 1);
+            if (d == 0) at += over;
+        }
+    };
+
+    /* The i-th copy of a tile. */
+    __device__ __forceinline__ void load(const note &told, int i, uint8_t *to, const CUtensorMap *map,
+                                         uint64_t *barrier, int head, int b) const
+    {
+        const int n = i & (copies - 1), c = i >> copies_shift;
+        load_box(to + i * run * row_bytes, map, barrier, c * chunk, told.at[n][2], told.at[n][1],
+                 deep ? told.at[n][0] : head, deep ? head : b);
+    }
+
+    /* ---- the mask ---- */
+
+    struct rows {
+        const neighborhood &walk;
+        sides begin[2], end[2];
+
+        __device__ __forceinline__ rows(const slat_problem &p, const neighborhood &walk, const work_item &item, int row)
+            : walk(walk)
+        {
+#pragma unroll
+            for (int r = 0; r < 2; ++r) {
+                slat_point at;
+                walk.query(p, item, row + 8 * r, at);
+                const int32_t place[3] = {(int32_t)at.x, (int32_t)at.y, (int32_t)at.z};
+#pragma unroll
+                for (int d = LINE ? 2 : 0; d < 3; ++d) {
+                    const slat_window &w = p.window[d];
+                    int32_t group, own, n;
+                    group_of(w, (int32_t)w.q_start + place[d], group, own, n);
+                    window_of(w, min(own, n - 1), n, begin[r].v[d], end[r].v[d]);
+                }
+            }
+        }
+
+        __device__ __forceinline__ void mask(const note &told, uint32_t (&mask)[2]) const
+        {
+            const int part = threadIdx.x % 4;
+            mask[0] = mask[1] = 0;
+            const int bits_y = 2 << walk.k_shift.v[1], width = walk.run / 4;
+#pragma unroll 1
+            for (int n = 0; n < walk.copies; ++n) {
+                const int32_t *const first = told.first[n];
+                if (LINE) {
+#pragma unroll
+                    for (int r = 0; r < 2; ++r)
+                        mask[r] |= (first_columns(min(end[r].v[2] - first[2], walk.run), part) &
+                                    ~first_columns(begin[r].v[2] - first[2], part))
+                                   << n * width;
+                    continue;
+                }
+                /* A line is two bits, lines of a plane follow one another, planes too. */
+                const int32_t z = first[2] + 2 * part;
+                const uint32_t line = low_bits(min(end[0].v[2] - z, 2)) & ~low_bits(begin[0].v[2] - z);
+#pragma unroll
+                for (int r = 0; r < 2; ++r) {
+                    const uint32_t plane = low_bits(min(2 * (end[r].v[1] - first[1]), bits_y)) &
+                                           ~low_bits(2 * (begin[r].v[1] - first[1])) & line * 0x55555555u;
+                    const uint32_t box = plane * walk.planes & low_bits(min((end[r].v[0] - first[0]) * bits_y, width)) &
+                                         ~low_bits((begin[r].v[0] - first[0]) * bits_y);
+                    mask[r] |= box << n * width;
+                }
+            }
+        }
+
+        /* The lowest n bits, none for negative n. */
+        static __device__ __forceinline__ uint32_t low_bits(int32_t n)
+        {
+            uint32_t bits;
+            asm("bmsk.clamp.b32 %0, 0, %1;" : "=r"(bits) : "r"(max(n, 0)));
+            return bits;
+        }
+
+        __device__ __forceinline__ bool clears(const note &told) const
+        {
+            return told.clears;
+        }
+
+        /* A group of 128 threads. */
+        template <int chunks, int keys> __device__ void clear(const note &told, uint32_t v, int thread) const
+        {
+            for (int row = thread / 8; row < keys; row += group_threads / 8) {
+                const int n = row / walk.run, r = row % walk.run;
+                const int32_t z = r & ((1 << walk.k_shift.v[2]) - 1),
+                              y = r >> walk.k_shift.v[2] & ((1 << walk.k_shift.v[1]) - 1),
+                              x = r >> (walk.k_shift.v[2] + walk.k_shift.v[1]);
+                if (told.first[n][2] + z < told.end[2] && told.first[n][1] + y < told.end[1] &&
+                    told.first[n][0] + x < told.end[0])
+                    continue;
+#pragma unroll
+                for (int c = 0; c < chunks; ++c) store_zeros(v + (c * keys + row) * row_bytes + thread % 8 * 16);
+            }
+        }
+    };
+};
+
+} // namespace sm90
+#endif

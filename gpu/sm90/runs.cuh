@@ -1,0 +1,58 @@
+/* Tiles that are gathered from runs of keys: a power of 2 of them, that come in one copy each. */
+#ifndef SLAT_SM90_RUNS_CUH
+#define SLAT_SM90_RUNS_CUH
+#include "attention.cuh"
+#include "sequence.cuh"
+
+namespace sm90
+{
+
+constexpr int most_runs = 16;
+
+/* Runs of a tile: their first key, and the end of what any query of the item may see. */
+struct run_note {
+    int32_t first[most_runs], end[most_runs];
+    int32_t clears; /* some of its keys are seen by no query of the item */
+};
+
+struct runs_of_keys : sequence {
+    int32_t run, run_shift;       /* keys of a run */
+    int32_t copies, copies_shift; /* runs of a tile */
+
+    /* Cuts tiles of `keys` into the longest runs that divide `block`, but 8 at least. */
+    void cut(int32_t block, int keys)
+    {
+        run_shift = block % 8 ? 3 : twos(block, keys);
+        run = 1 << run_shift;
+        copies_shift = twos(keys, keys) - run_shift;
+        copies = 1 << copies_shift;
+    }
+
+    /* The i-th copy of a tile. */
+    __device__ __forceinline__ void load(const run_note &told, int i, uint8_t *to, const CUtensorMap *map,
+                                         uint64_t *barrier, int head, int b) const
+    {
+        const int n = i & (copies - 1), c = i >> copies_shift;
+        load_box(to + (i << run_shift) * row_bytes, map, barrier, c * chunk, told.first[n], head, b);
+    }
+
+    /* Zeroes the rows of V that no query of the item sees: a group of 128 threads. */
+    template <int chunks, int keys> __device__ void clear(const run_note &told, uint32_t v, int thread) const
+    {
+        for (int row = thread / 8; row < keys; row += group_threads / 8) {
+            const int n = row >> run_shift;
+            if (told.first[n] + (row & (run - 1)) < told.end[n]) continue;
+#pragma unroll
+            for (int c = 0; c < chunks; ++c) store_zeros(v + (c * keys + row) * row_bytes + thread % 8 * 16);
+        }
+    }
+
+    /* The first `width` keys of run n in a row's mask. */
+    __device__ __forceinline__ uint32_t run_columns(int n, int32_t width) const
+    {
+        return first_columns(min(width, run), threadIdx.x % 4) << (n << run_shift >> 2);
+    }
+};
+
+} // namespace sm90
+#endif
