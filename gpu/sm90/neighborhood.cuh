@@ -320,10 +320,10 @@ template <bool LINE> struct neighborhood {
             return told.clears;
         }
 
-        /* A group of 128 threads. */
-        template <int chunks, int keys> __device__ void clear(const note &told, uint32_t v, int thread) const
+        template <int chunks, int keys>
+        __device__ void clear(const note &told, uint32_t v, int thread, int threads) const
         {
-            for (int row = thread / 8; row < keys; row += group_threads / 8) {
+            for (int row = thread / 8; row < keys; row += threads / 8) {
                 const int n = row / walk.run, r = row % walk.run;
                 const int32_t z = r & ((1 << walk.k_shift.v[2]) - 1),
                               y = r >> walk.k_shift.v[2] & ((1 << walk.k_shift.v[1]) - 1),

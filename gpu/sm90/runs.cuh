@@ -36,10 +36,11 @@ struct runs_of_keys : sequence {
         load_box(to + (i << run_shift) * row_bytes, map, barrier, c * chunk, told.first[n], head, b);
     }
 
-    /* Zeroes the rows of V that no query of the item sees: a group of 128 threads. */
-    template <int chunks, int keys> __device__ void clear(const run_note &told, uint32_t v, int thread) const
+    /* Zeroes the rows of V that no query of the item sees; thread is one of `threads`. */
+    template <int chunks, int keys>
+    __device__ void clear(const run_note &told, uint32_t v, int thread, int threads) const
     {
-        for (int row = thread / 8; row < keys; row += group_threads / 8) {
+        for (int row = thread / 8; row < keys; row += threads / 8) {
             const int n = row >> run_shift;
             if (told.first[n] + (row & (run - 1)) < told.end[n]) continue;
 #pragma unroll

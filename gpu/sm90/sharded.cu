@@ -117,9 +117,10 @@ struct sharded : runs_of_keys {
             return told.clears;
         }
 
-        template <int chunks, int keys> __device__ void clear(const note &told, uint32_t v, int thread) const
+        template <int chunks, int keys>
+        __device__ void clear(const note &told, uint32_t v, int thread, int threads) const
         {
-            walk.template clear<chunks, keys>(told, v, thread);
+            walk.template clear<chunks, keys>(told, v, thread, threads);
         }
     };
 };

@@ -33,22 +33,10 @@ __device__ __forceinline__ void add_values(float (&o)[tile_shape<D>::parts][tile
                 o[n], p + 4 * i, v + operand_step(n * shape::part / chunk * chunk_bytes + i * 16 * row_bytes), 1);
 }
 
-/* The turns of the two groups at the tensor cores. */
-struct turns {
-    int group;
-
-    __device__ __forceinline__ void begin() const
-    {
-        if (group == 1) named_arrive(2, 2 * group_threads);
-    }
-    __device__ __forceinline__ void take() const { named_sync(2 + group, 2 * group_threads); }
-    __device__ __forceinline__ void give() const { named_arrive(2 + (group ^ 1), 2 * group_threads); }
-};
-
 /* The threads of this consumer group alone. */
 __device__ __forceinline__ void group_sync(int group)
 {
-    named_sync(4 + group, group_threads);
+    named_sync(2 + group, group_threads);
 }
 
 /* Elements n and n + 1 of a row of o that has `width`. */
@@ -143,7 +131,6 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
     typedef tile_shape<D> shape;
     const int thread = threadIdx.x % group_threads;
     const int row = group * group_rows + thread / warp_lanes * 16 + thread % warp_lanes / 4;
-    const turns turn = {group};
     const bool leader = thread == 0;
     ring<forward_room<D, Walk>::items> items;
     ring<shape::queries> queries;
@@ -152,6 +139,7 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
     softmax_state state;
     float w[shape::keys / 2], o[shape::parts][shape::part / 2];
     uint32_t weights[shape::keys / 4];
+    int32_t sights;      /* of the tile at `stage`, from its note */
     int owed = -1;       /* the Q whose rows a store of O still reads */
     bool scored = false; /* w holds the scores of the item's first tile */
 
@@ -186,18 +174,21 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
         add_values<T, D>(o, weights, operand(shared_address(s.v[values.slot]), shape::keys * row_bytes));
         wgmma_commit();
     };
-    auto sees = [&] { return s.note[note.slot].sight[group] != sees_none; };
-    /* Leaves a tile's note and its K; whether its item has another one. */
+    /* Arrives at the tile at `stage`. */
+    auto arrive = [&] {
+        barrier_wait(&s.k_full[stage.slot], stage.parity);
+        sights = s.note[note.slot].sights;
+    };
+    auto sight = [&] { return sights >> 2 * group & 3; };
+    /* Leaves it; whether its item has another one. */
     auto leave = [&] {
-        const bool more = s.note[note.slot].more;
         __syncwarp();
-        release(&s.note_empty[note.slot]);
+        if (thread % warp_lanes == 0) barrier_arrive(&s.note_empty[note.slot]);
         stage.advance();
         note.advance();
-        return more;
+        return (sights >> 4) != 0;
     };
 
-    turn.begin();
     work_item item = take_item();
     while (item.work) {
         const float sink = p.sink.data ? ((const float *)p.sink.data)[item.h * p.sink.head] : -CUDART_INF_F;
@@ -208,69 +199,99 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
 #pragma unroll
             for (int i = 0; i < shape::part / 2; ++i) o[n][i] = 0;
 
-        /* The scores in w become the weights of the tile at `stage`. */
-        auto weigh = [&] {
-            const auto &told = s.note[note.slot];
-            uint32_t mask[2];
-            if (told.sight[group] == sees_all) {
-                state.template weigh<false>(w, mask, call.scale);
-                return;
-            }
-            rows.mask(told.tile, mask);
-            if (rows.clears(told.tile)) {
-                barrier_wait(&s.v_full[stage.slot], stage.parity);
-                rows.template clear<shape::chunks, shape::keys>(told.tile, shared_address(s.v[stage.slot]), thread);
-                proxy_fence();
-                group_sync(group);
-            }
-            state.template weigh<true>(w, mask, call.scale);
+        /* Finds what this thread's rows see of the tile at `stage`; rows of V that nobody sees become 0. */
+        uint32_t mask[2];
+        auto look = [&] {
+            if (sight() == sees_all) return;
+            const typename Walk::note &tile = s.note[note.slot].tile;
+            rows.mask(tile, mask);
+            if (!rows.clears(tile)) return;
+            const bool both = (sights & 3) != sees_none && (sights >> 2 & 3) != sees_none; /* share the rows */
+            const int helpers = both ? 2 * group_threads : group_threads;
+            barrier_wait(&s.v_full[stage.slot], stage.parity);
+            rows.template clear<shape::chunks, shape::keys>(tile, shared_address(s.v[stage.slot]),
+                                                            both ? group * group_threads + thread : thread, helpers);
+            proxy_fence();
+            named_sync(both ? 1 : 2 + group, helpers);
         };
-        auto shrink = [&] {
-#pragma unroll
-            for (int n = 0; n < shape::parts; ++n) state.shrink_rows(o[n]);
-            pack_weights<T>(weights, w);
-            values = stage;
-        };
-
         bool pending = false; /* weights that have not been multiplied */
         bool more = item.tiles;
-        if (more && !scored) barrier_wait(&s.q_full[queries.slot], queries.parity);
+        /* The scores in w become the weights of the tile at `stage`, and the next tile is waited for. running: there is
+         * a product that needs the old weights. What can, hides under the powers: row 1's maximum under row 0's,
+         * packing under row 1's. */
+        auto weigh = [&](bool running) {
+            constexpr int pairs = shape::keys / 8, lag = 2; /* lag: until a power has come */
+            if (sight() != sees_all) state.hide(w, mask);
+            float peak[2] = {-CUDART_INF_F, -CUDART_INF_F};
+#pragma unroll
+            for (int i = 0; i < pairs; ++i) peak[0] = fmaxf(peak[0], fmaxf(w[4 * i], w[4 * i + 1]));
+            bool shrinks = state.rise(0, peak[0], call.scale);
+#pragma unroll
+            for (int i = 0; i < pairs + lag; ++i) {
+                if (i < pairs) {
+                    state.weigh(w + 4 * i, 0, call.scale);
+                    peak[1] = fmaxf(peak[1], fmaxf(w[4 * i + 2], w[4 * i + 3]));
+                }
+                if (i >= lag) state.sum[0] += w[4 * (i - lag)] + w[4 * (i - lag) + 1];
+            }
+            shrinks |= state.rise(1, peak[1], call.scale);
+            const auto here = stage;
+            more = leave();
+            if (more) arrive();
+            if (running) {
+                wgmma_wait<0>();
+                release(&s.v_empty[values.slot]);
+            }
+            values = here;
+            if (shrinks) {
+#pragma unroll
+                for (int n = 0; n < shape::parts; ++n)
+#pragma unroll
+                    for (int i = 0; i < shape::part / 2; ++i) o[n][i] *= state.shrink[i >> 1 & 1];
+            }
+#pragma unroll
+            for (int i = 0; i < pairs + lag; ++i) {
+                if (i < pairs) {
+                    state.weigh(w + 4 * i + 2, 1, call.scale);
+                    weights[2 * i] = pack(T(), w[4 * i], w[4 * i + 1]);
+                }
+                if (i >= lag) {
+                    const float *x = w + 4 * (i - lag) + 2;
+                    state.sum[1] += x[0] + x[1];
+                    weights[2 * (i - lag) + 1] = pack(T(), x[0], x[1]);
+                }
+            }
+        };
+
+        if (more && !scored) {
+            barrier_wait(&s.q_full[queries.slot], queries.parity);
+            arrive();
+        }
         while (more) {
             if (!scored) {
-                barrier_wait(&s.k_full[stage.slot], stage.parity);
-                turn.take();
-                if (!sees()) { /* the other group's alone */
-                    turn.give();
+                if (sight() == sees_none) { /* the other group's alone */
                     release(&s.k_empty[stage.slot]);
                     barrier_wait(&s.v_full[stage.slot], stage.parity);
                     release(&s.v_empty[stage.slot]);
                     more = leave();
+                    if (more) arrive();
                     continue;
                 }
                 score();
-                turn.give();
                 wgmma_wait<0>();
                 release(&s.k_empty[stage.slot]);
             }
             scored = false;
-            weigh();
-            shrink();
+            look();
+            weigh(false);
             settle();
-            for (;;) {
-                more = leave();
-                if (!more) break;
-                barrier_wait(&s.k_full[stage.slot], stage.parity);
-                if (!sees()) break;
-                turn.take();
+            while (more && sight() != sees_none) {
                 score();
                 add();
-                turn.give();
+                look();
                 wgmma_wait<1>();
                 release(&s.k_empty[stage.slot]);
-                weigh();
-                wgmma_wait<0>();
-                release(&s.v_empty[values.slot]);
-                shrink();
+                weigh(true);
             }
             pending = !more;
             if (pending) break;
@@ -288,11 +309,11 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
         bool joins = false;
         if (shape::queries > 1 && pending && next.work && next.tiles) {
             barrier_wait(&s.q_full[queries.slot], queries.parity);
-            barrier_wait(&s.k_full[stage.slot], stage.parity);
-            joins = sees();
+            arrive();
+            joins = sight() != sees_none;
         }
         auto end = [&] {
-            state.finish(sink, call.scale, factor, lse);
+            state.finish(sink, factor, lse);
             write_lse(lse, p, walk, item, row);
             settle();
             if (item.tiles) {
@@ -304,10 +325,8 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
             release(&s.item_empty[(item_slot + s.items - 1) % s.items]);
         };
         if (joins) {
-            turn.take();
             add();
             score();
-            turn.give();
             wgmma_wait<1>();
             release(&s.v_empty[values.slot]);
             end();

@@ -4,8 +4,8 @@
  * (128 queries of a head) and walks the key tiles that they see, writing a note of each; one copies Q and K into rings
  * in shared memory as the notes say, one V. The two others consume, 64 queries each: S = Q K^T, the online softmax in
  * registers, O += P V. A tile's S is issued with the P V of the tile before it, which runs under its softmax; the last
- * P V of an item is issued with the first S of the next one, which runs under the writing of O. The groups take turns
- * at the tensor cores, so that one computes weights while the other's products run.
+ * P V of an item is issued with the first S of the next one, which runs under the writing of O. One group's products
+ * run while the other one computes weights: from S to weights it must take no longer than they do.
  *
  * A walk is what a primitive is:
  *   Walk::note                                what a tile is
@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(softmax_threads, 1)
             barrier_init(&s.v_full[i], 1), barrier_init(&s.v_empty[i], 2);
         }
         for (int i = 0; i < s.items; ++i) barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], 2);
-        for (int i = 0; i < s.notes; ++i) barrier_init(&s.note_full[i], 1), barrier_init(&s.note_empty[i], 3);
+        for (int i = 0; i < s.notes; ++i) barrier_init(&s.note_full[i], 1), barrier_init(&s.note_empty[i], 1 + consumer_warps);
         barrier_init_fence();
     }
     __syncthreads();

@@ -41,12 +41,13 @@ __device__ __forceinline__ void walk_items(forward_room<D, Walk> &s, const slat_
         for (bool begins = true; cursor.more(); begins = false) {
             tile_note<Walk> &told = s.note[note.slot];
             barrier_wait(&s.note_empty[note.slot], note.parity ^ 1);
-            cursor.next(told.sight, told.tile);
+            int32_t sight[2];
+            cursor.next(sight, told.tile);
             __syncwarp();
             if (lane == 0) {
                 told.item = items.slot;
                 told.begins = begins;
-                told.more = cursor.more();
+                told.sights = sight[0] | sight[1] << 2 | cursor.more() << 4;
                 barrier_arrive(&s.note_full[note.slot]);
             }
             note.advance();

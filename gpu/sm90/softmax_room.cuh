@@ -9,7 +9,7 @@ namespace sm90
 {
 
 constexpr int tile_rows = 128, group_rows = 64, softmax_threads = 384;
-constexpr int warp_lanes = 32, group_threads = 128;
+constexpr int warp_lanes = 32, group_threads = 128, consumer_warps = 8;
 
 /* What a group's queries see of a tile. */
 enum sight : int32_t { sees_none, sees_part, sees_all };
@@ -32,9 +32,9 @@ template <int D> struct tile_shape {
 
 /* What the producers and the consumers are told of a tile. */
 template <class Walk> struct tile_note {
-    int32_t item;         /* its slot; -1: there are no more tiles */
-    int32_t begins, more; /* it is its item's first tile; its item has another one */
-    int32_t sight[2];
+    int32_t item;   /* its slot; -1: there are no more tiles */
+    int32_t begins; /* it is its item's first tile */
+    int32_t sights; /* two bits a group, and above them whether its item has another tile */
     typename Walk::note tile;
 };
 

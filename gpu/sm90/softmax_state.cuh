@@ -19,79 +19,73 @@ __device__ __forceinline__ uint32_t first_columns(int width, int part)
     return bits >= 32 ? ~0u : (1u << bits) - 1;
 }
 
-/* Logits are q.k; `scale` turns them into powers of 2 and is positive. top is the greatest logit so far, sum this
- * thread's share of the row's sum of weights relative to it. */
+/* Logits are q.k; `scale` turns them into powers of 2 and is positive. Weights are relative to `top`: the greatest logit
+ * of a row when it was last looked for, which is only done when a tile has one that is far greater. So a weight is at
+ * most 2^headroom, and what has been summed is seldom shrunk. */
 struct softmax_state {
-    float top[2], sum[2];
-    float shrink[2]; /* what the last tile made of the weights before it */
+    static constexpr float headroom = 8;
+
+    float top[2], base[2]; /* base: top as a power of 2, 0 while there is none */
+    float sum[2];          /* this thread's share of the row's sum of weights */
+    float shrink[2];       /* what the last tile made of the weights before it */
+    float far;             /* headroom, as a difference of logits */
 
     /* A row's first logit: the sink, in natural units; -inf where there is none. */
     __device__ __forceinline__ void begin(float sink, float scale)
     {
+        far = headroom / scale;
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
             top[r] = sink * log2_e / scale;
+            base[r] = sink == -CUDART_INF_F ? 0 : sink * log2_e;
             sum[r] = sink != -CUDART_INF_F && (threadIdx.x & 3) == 0 ? 1.0f : 0.0f;
         }
     }
 
-    /* Logits of a tile become weights. masked: only those whose bit is set count; the others become 0. */
-    template <bool masked, int N>
-    __device__ __forceinline__ void weigh(float (&s)[N], const uint32_t (&mask)[2], float scale)
+    /* Logits whose bit is not set become -inf. */
+    template <int N> static __device__ __forceinline__ void hide(float (&s)[N], const uint32_t (&mask)[2])
     {
-        if (masked) {
 #pragma unroll
-            for (int i = 0; i < N; ++i)
-                if (!(mask[i >> 1 & 1] >> (2 * (i / 4) + (i & 1)) & 1)) s[i] = -CUDART_INF_F;
-        }
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            float greatest = top[r];
-#pragma unroll
-            for (int i = 2 * r; i < N; i += 4) greatest = fmaxf(greatest, fmaxf(s[i], s[i + 1]));
-            greatest = fmaxf(greatest, __shfl_xor_sync(~0u, greatest, 1));
-            greatest = fmaxf(greatest, __shfl_xor_sync(~0u, greatest, 2));
-            float base = greatest * scale;
-            if (masked && greatest == -CUDART_INF_F) base = 0;
-            shrink[r] = exp2_fast(fmaf(top[r], scale, -base));
-            top[r] = greatest;
-            float tile_sum = 0;
-#pragma unroll
-            for (int i = 2 * r; i < N; i += 4) {
-                s[i] = exp2_fast(fmaf(s[i], scale, -base));
-                s[i + 1] = exp2_fast(fmaf(s[i + 1], scale, -base));
-                tile_sum += s[i] + s[i + 1];
-            }
-            sum[r] = fmaf(sum[r], shrink[r], tile_sum);
-        }
+        for (int i = 0; i < N; ++i)
+            if (!(mask[i >> 1 & 1] >> (2 * (i / 4) + (i & 1)) & 1)) s[i] = -CUDART_INF_F;
     }
 
-    template <int N> __device__ __forceinline__ void shrink_rows(float (&o)[N]) const
+    /* Row r of a tile has `greatest` among this thread's logits. Whether the row's `shrink` has to be applied. */
+    __device__ __forceinline__ bool rise(int r, float greatest, float scale)
     {
-#pragma unroll
-        for (int i = 0; i < N; ++i) o[i] *= shrink[i >> 1 & 1];
+        shrink[r] = 1;
+        if (!__any_sync(~0u, greatest > top[r] + far)) return false;
+        greatest = fmaxf(greatest, __shfl_xor_sync(~0u, greatest, 1));
+        greatest = fmaxf(greatest, __shfl_xor_sync(~0u, greatest, 2));
+        if (greatest > top[r]) {
+            shrink[r] = exp2_fast((top[r] - greatest) * scale);
+            sum[r] *= shrink[r];
+            top[r] = greatest;
+            base[r] = greatest * scale;
+        }
+        return true;
+    }
+
+    /* Two logits of row r become weights. */
+    __device__ __forceinline__ void weigh(float *s, int r, float scale) const
+    {
+        s[0] = exp2_fast(fmaf(s[0], scale, -base[r]));
+        s[1] = exp2_fast(fmaf(s[1], scale, -base[r]));
     }
 
     /* Adds up the four threads of a row. After this `factor` is what o is multiplied with, and lse the row's. */
-    __device__ __forceinline__ void finish(float sink, float scale, float (&factor)[2], float (&lse)[2])
+    __device__ __forceinline__ void finish(float sink, float (&factor)[2], float (&lse)[2])
     {
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
             sum[r] += __shfl_xor_sync(~0u, sum[r], 1);
             sum[r] += __shfl_xor_sync(~0u, sum[r], 2);
-            const bool only_sink = sum[r] == 1 && top[r] == sink * log2_e / scale;
+            const bool only_sink = sum[r] == 1 && base[r] == sink * log2_e;
             factor[r] = sum[r] == 0 ? 0.0f : 1 / sum[r];
-            lse[r] = sum[r] == 0 ? -CUDART_INF_F : only_sink ? sink : top[r] * scale * ln_2 + logf(sum[r]);
+            lse[r] = sum[r] == 0 ? -CUDART_INF_F : only_sink ? sink : base[r] * ln_2 + logf(sum[r]);
         }
     }
 };
-
-/* Weights as left operands of a product, 16 keys in four registers. */
-template <class T, int N> __device__ __forceinline__ void pack_weights(uint32_t (&p)[N / 2], const float (&s)[N])
-{
-#pragma unroll
-    for (int i = 0; i < N / 2; ++i) p[i] = pack(T(), s[2 * i], s[2 * i + 1]);
-}
 
 } // namespace sm90
 #endif
