@@ -54,6 +54,14 @@ inline int heads_together(const slat_problem &p)
     return (int)slat_min(slat_max(cache / slat_max(bytes, 1), 1), p.b * p.hq);
 }
 
+/* Tiles whose causal queries see few keys: at most a quarter, and no more than the cache has room for in all heads. */
+inline int small_tiles(const slat_problem &p, int64_t tiles)
+{
+    constexpr int64_t cache = 24 << 20;
+    const int64_t bytes = tile_rows * (p.d + p.dv) * 2 * p.b * p.hk;
+    return p.layout.causal && p.tq == p.tk ? (int)slat_min(tiles / 4, cache / bytes) : 0;
+}
+
 /* Whether o is left to plain stores: the copy engine's write multiples of 16 bytes. */
 inline bool leaves_plainly(const slat_problem &p)
 {
@@ -79,6 +87,7 @@ void launch_forward(slat_session &session, const slat_problem &p, const Walk &wa
     call.tiles = (int32_t)tiles;
     call.heads = (int32_t)heads;
     call.group = heads_together(p);
+    call.small = small_tiles(p, tiles);
     call.scale = (float)(p.scale * 1.4426950408889634);
     if (work > blocks) {
         call.next = (int32_t *)session.take(1, sizeof(int32_t));

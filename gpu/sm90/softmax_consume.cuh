@@ -221,20 +221,22 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
          * packing under row 1's. */
         auto weigh = [&](bool running) {
             constexpr int pairs = shape::keys / 8, lag = 2; /* lag: until a power has come */
+            wgmma_ended(w);
             if (sight() != sees_all) state.hide(w, mask);
-            float peak[2] = {-CUDART_INF_F, -CUDART_INF_F};
+            int32_t peak[2] = {INT32_MIN, INT32_MIN};
 #pragma unroll
-            for (int i = 0; i < pairs; ++i) peak[0] = fmaxf(peak[0], fmaxf(w[4 * i], w[4 * i + 1]));
-            bool shrinks = state.rise(0, peak[0], call.scale);
+            for (int i = 0; i < pairs; ++i)
+                peak[0] = __vimax3_s32(peak[0], __float_as_int(w[4 * i]), __float_as_int(w[4 * i + 1]));
+            bool shrinks = state.rise(0, peak[0], w, call.scale);
 #pragma unroll
             for (int i = 0; i < pairs + lag; ++i) {
                 if (i < pairs) {
                     state.weigh(w + 4 * i, 0, call.scale);
-                    peak[1] = fmaxf(peak[1], fmaxf(w[4 * i + 2], w[4 * i + 3]));
+                    peak[1] = __vimax3_s32(peak[1], __float_as_int(w[4 * i + 2]), __float_as_int(w[4 * i + 3]));
                 }
                 if (i >= lag) state.sum[0] += w[4 * (i - lag)] + w[4 * (i - lag) + 1];
             }
-            shrinks |= state.rise(1, peak[1], call.scale);
+            shrinks |= state.rise(1, peak[1], w, call.scale);
             const auto here = stage;
             more = leave();
             if (more) arrive();
@@ -287,8 +289,8 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
             settle();
             while (more && sight() != sees_none) {
                 score();
-                add();
                 look();
+                add();
                 wgmma_wait<1>();
                 release(&s.k_empty[stage.slot]);
                 weigh(true);

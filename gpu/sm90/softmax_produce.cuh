@@ -6,15 +6,23 @@
 namespace sm90
 {
 
-/* Item n: heads in groups whose keys stay in the cache together; late queries first, for they may have most to do. */
+/* Item n. Heads come in groups whose keys stay in the cache together, late queries first, for they may have most to do;
+ * the first `small` tiles of all heads come last of all, so that the blocks end together. */
 template <class Walk>
 __device__ __forceinline__ work_item item_of(const slat_problem &p, const Walk &walk, const forward_call &call, int n)
 {
-    const int whole = call.group * call.tiles, group = n / whole, rest = n - group * whole;
-    const int heads = min(call.group, call.heads - group * call.group);
-    const int head = group * call.group + rest % heads;
+    const int tiles = call.tiles - call.small;
+    int first = 0, heads = call.heads, last = call.small - 1;
+    if (n < tiles * call.heads) {
+        first = n / (call.group * tiles) * call.group;
+        n -= first * tiles;
+        heads = min(call.group, call.heads - first);
+        last = call.tiles - 1;
+    } else
+        n -= tiles * call.heads;
+    const int row = n / heads, head = first + n - row * heads;
     work_item item = {1, 0, 0, 0, head % p.hq, head / p.hq, 0};
-    walk.place(p, item, call.tiles - 1 - rest / heads);
+    walk.place(p, item, last - row);
     return item;
 }
 
@@ -28,8 +36,6 @@ __device__ __forceinline__ void walk_items(forward_room<D, Walk> &s, const slat_
     ring<room::items> items;
     ring<room::notes> note;
     for (int n = blockIdx.x; n < work;) {
-        int next = work;
-        if (call.next && lane == 0) next = gridDim.x + atomicAdd(call.next, 1);
         work_item item = item_of(p, walk, call, n);
         typename Walk::cursor cursor(p, walk, item);
         item.tiles = cursor.more();
@@ -53,7 +59,9 @@ __device__ __forceinline__ void walk_items(forward_room<D, Walk> &s, const slat_
             note.advance();
         }
         items.advance();
-        n = __shfl_sync(~0u, next, 0);
+        n = work;
+        if (call.next && lane == 0) n = gridDim.x + atomicAdd(call.next, 1); /* no earlier: others may be quicker */
+        n = __shfl_sync(~0u, n, 0);
     }
     barrier_wait(&s.item_empty[items.slot], items.parity ^ 1);
     barrier_wait(&s.note_empty[note.slot], note.parity ^ 1);

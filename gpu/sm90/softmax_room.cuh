@@ -57,6 +57,7 @@ template <int D, class Walk> struct forward_room {
 struct forward_call {
     int32_t tiles, heads, group; /* work: tiles of 128 queries, heads of all batch
                                     entries; heads that are taken together */
+    int32_t small;               /* tiles, from the first one on, that are small work */
     float scale;                 /* of q.k, in powers of 2 */
     int32_t *next;               /* the next work item, 0 at first; NULL: a block has one */
     int32_t plain;               /* o is written by plain stores: it is f32, or its rows do not lie in boxes */

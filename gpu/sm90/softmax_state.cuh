@@ -50,11 +50,17 @@ struct softmax_state {
             if (!(mask[i >> 1 & 1] >> (2 * (i / 4) + (i & 1)) & 1)) s[i] = -CUDART_INF_F;
     }
 
-    /* Row r of a tile has `greatest` among this thread's logits. Whether the row's `shrink` has to be applied. */
-    __device__ __forceinline__ bool rise(int r, float greatest, float scale)
+    /* Raises top where row r of a tile goes far beyond it; whether the row's `shrink` has to be applied. `peak` is the
+     * greatest of the row's logits in this thread as integers, which order as the logits do from 0 up; below 0 the
+     * logits themselves are compared. */
+    template <int N> __device__ __forceinline__ bool rise(int r, int32_t peak, const float (&s)[N], float scale)
     {
+        const float limit = top[r] + far;
         shrink[r] = 1;
-        if (!__any_sync(~0u, greatest > top[r] + far)) return false;
+        if (!__any_sync(~0u, peak > __float_as_int(limit) || limit < 0)) return false;
+        float greatest = top[r];
+#pragma unroll
+        for (int i = 2 * r; i < N; i += 4) greatest = fmaxf(greatest, fmaxf(s[i], s[i + 1]));
         greatest = fmaxf(greatest, __shfl_xor_sync(~0u, greatest, 1));
         greatest = fmaxf(greatest, __shfl_xor_sync(~0u, greatest, 2));
         if (greatest > top[r]) {

@@ -49,6 +49,13 @@ template <int pending> __device__ __forceinline__ void wgmma_wait()
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory");
 }
 
+/* Keeps what reads c behind the wait for its product. */
+template <int N> __device__ __forceinline__ void wgmma_ended(float (&c)[N])
+{
+#pragma unroll
+    for (int i = 0; i < N; ++i) asm volatile("" : "+f"(c[i]));
+}
+
 template <class T, int N> struct wgmma;
 
 #define SLAT_NAMES_32                                                          \
