@@ -18,7 +18,7 @@ typedef struct {
     float *queries, *o; /* of all strips: transposed queries [d, wide], sums [wide, ld] */
     float *inner_o;     /* the same for `inner` */
     float *k, *v, *p;   /* of one step */
-    const char *values_ahead[ROWS], *keys_ahead[ROWS]; /* few queries: see plan_few() */
+    const char *rows[3 * ROWS]; /* few queries: see plan_few() */
     slat_weights weights;
 } bench;
 
@@ -70,13 +70,21 @@ static int is_few(const slat_tile *tile)
     return tile->strips == 1 && tile->strip[0].lanes <= FEW;
 }
 
+/* What products of few queries with row `row` of w->rows fetch. */
+static few_fetch fetch_from(const bench *w, int64_t row, int64_t bytes)
+{
+    return (few_fetch){w->rows + w->step.rows + row, w->rows + slat_min(FEW_NEAR, w->step.rows) + row, bytes};
+}
+
 /* few: `keys` are vectors. */
 static void step_of_strip(const forward *f, bench *w, int32_t s, gemm_scalars keys, gemm_rows values,
                           const float *queries, float *o)
 {
     const slat_strip *strip = &w->tile->strip[s];
     float *inner_o = w->inner_o + (o - w->o);
-    const int few = is_few(w->tile);
+    const int few = is_few(w->tile), blocks = w->step.kind == SLAT_BUCKET || w->step.kind == SLAT_OUTER;
+    const int64_t lanes = few ? round_up(strip->lanes, 4) : strip->lanes;
+    const int64_t wide = few && !blocks ? lanes : strip->wide; /* of a row of scores */
     slat_group group[GROUPS];
     if (!f->cut->walk->sight(f->cut, w->tile, strip, &w->step, &w->sight)) return;
     const int32_t groups = slat_groups(strip, &w->step, &w->sight, group);
@@ -85,9 +93,9 @@ static void step_of_strip(const forward *f, bench *w, int32_t s, gemm_scalars ke
         if (few) {
             for (int64_t i = 0; i < span.runs; i++) {
                 const int64_t row = span.first + i * (span.run + span.skip);
-                few_products(w->p + i * span.run * strip->wide, strip->wide,
-                             (gemm_rows){keys.at + row * keys.row, keys.row}, span.run, queries, f->ldk, strip->lanes,
-                             f->sign, (few_fetch){w->values_ahead + row, row_bytes(&f->p->v, f->p->dv)});
+                few_products(w->p + i * span.run * wide, wide, (gemm_rows){keys.at + row * keys.row, keys.row},
+                             span.run, queries, f->ldk, lanes, f->sign,
+                             fetch_from(w, row, row_bytes(&f->p->v, f->p->dv)));
             }
             continue;
         }
@@ -97,15 +105,14 @@ static void step_of_strip(const forward *f, bench *w, int32_t s, gemm_scalars ke
         close_block(&w->state[s], &w->inner[s], w->p, strip->wide, &w->sight, f->c, o, inner_o, f->ld / VL);
         return;
     }
-    if (w->step.kind == SLAT_INNER) {
-        attend(&w->inner[s], w->p, strip->wide, &w->sight, group, groups, f->c, inner_o, f->ld / VL);
-        o = inner_o;
-    } else if (w->step.kind == SLAT_BUCKET) {
+    if (w->step.kind == SLAT_INNER) o = inner_o;
+    if (!blocks) {
+        slat_state *state = w->step.kind == SLAT_INNER ? &w->inner[s] : &w->state[s];
+        if (few) few_attend(state, w->p, wide, &w->sight, f->c, o, f->ld / VL);
+        else attend(state, w->p, wide, &w->sight, group, groups, f->c, o, f->ld / VL);
+    } else {
         bucket(&w->state[s], w->p, strip->wide, &w->sight, f->c, w->factor, o, f->ld / VL);
         set_weights(&w->weights, w->p, strip->wide, group);
-    } else
-        attend(&w->state[s], w->p, strip->wide, &w->sight, group, groups, f->c, o, f->ld / VL);
-    if (w->step.kind == SLAT_BUCKET) {
         weigh_blocks(o, f->ld, &w->weights, strip->wide, values, &w->step, value_rows(&w->step), w->factor,
                      strip->lanes, &w->fetch);
         return;
@@ -115,9 +122,9 @@ static void step_of_strip(const forward *f, bench *w, int32_t s, gemm_scalars ke
         if (few) {
             for (int64_t i = 0; i < span.runs; i++) {
                 const int64_t row = span.first + i * (span.run + span.skip);
-                few_values(o, f->ld, w->p + i * span.run * strip->wide, strip->wide,
-                           (gemm_rows){values.at + row * values.row, values.row}, span.run, strip->lanes,
-                           (few_fetch){w->keys_ahead + row, row_bytes(&f->p->k, f->p->d)});
+                few_values(o, f->ld, w->p + i * span.run * wide, wide,
+                           (gemm_rows){values.at + row * values.row, values.row}, span.run,
+                           fetch_from(w, w->step.rows + row, row_bytes(&f->p->k, f->p->d)));
             }
             continue;
         }
@@ -126,20 +133,23 @@ static void step_of_strip(const forward *f, bench *w, int32_t s, gemm_scalars ke
     }
 }
 
-/* Few queries: while keys are multiplied the step's values are fetched, or the next step's if these are packed already;
- * while values are, the next step's keys. Landmark's whole blocks fetch the latter as others do. */
+/* Few queries: lists the rows that are read from now on, as far as they are known: the step's keys and values, or the
+ * next step's values where these are packed already, and the next step's keys. Landmark's whole blocks fetch the last
+ * as others do. */
 static void plan_few(const forward *f, bench *w, const slat_tile *next, int packed)
 {
     const slat_problem *p = f->p;
     const slat_tile *tile = w->tile;
+    const int64_t rows = w->step.rows;
+    list_rows(w->rows, rows, &p->k, tile->b, tile->key_head, &w->step);
     if (packed && next)
-        list_rows(w->values_ahead, w->step.rows, &p->v, next->b, next->key_head, &w->next);
+        list_rows(w->rows + rows, rows, &p->v, next->b, next->key_head, &w->next);
     else
-        list_rows(w->values_ahead, w->step.rows, &p->v, tile->b, tile->key_head, &w->step);
+        list_rows(w->rows + rows, rows, &p->v, tile->b, tile->key_head, &w->step);
     if (next)
-        list_rows(w->keys_ahead, w->step.rows, &p->k, next->b, next->key_head, &w->next);
+        list_rows(w->rows + 2 * rows, rows, &p->k, next->b, next->key_head, &w->next);
     else
-        memcpy(w->keys_ahead, w->values_ahead, sizeof w->keys_ahead);
+        memcpy(w->rows + 2 * rows, w->rows + rows, (size_t)rows * sizeof *w->rows);
     if (next && w->step.kind == SLAT_BUCKET)
         fetch_keys(&w->fetch, &p->k, next->b, next->key_head, &w->next, p->d);
     fetch_over(&w->fetch, gemm_chunks(tile->strip[0].lanes, f->ld / VL, w->step.rows));

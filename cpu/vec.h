@@ -39,6 +39,12 @@ INLINE void vec_fetch(const void *at)
     _mm_prefetch(at, _MM_HINT_T1);
 }
 
+/* Into the last-level cache. */
+INLINE void vec_fetch_far(const void *at)
+{
+    _mm_prefetch(at, _MM_HINT_T2);
+}
+
 /* Element p[at ...] of a row of any type, the first n lanes, the others 0. Nothing past them is read. */
 INLINE vec vec_load_row(const void *row, slat_type type, int64_t at, int n)
 {
