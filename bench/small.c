@@ -4,8 +4,8 @@
  *                   rate
  * dispatch-cpu      the row's time is a call that only plans (arguments checked, kernel chosen); `smallest_us` a whole
  *                   call of one query, one key, D 8
- * linear-T-cpu      a window of 512 over T from 4k to 64k: nanoseconds a token, `worst` is the largest over the least,
- *                   less 1
+ * linear-T-cpu      a window of 512 over T from 4k to 64k: nanoseconds a token, medians of lengths that take
+ *                   turns; `worst` is the largest of these over the least, less 1
  */
 #include "bench.h"
 #include <stdio.h>
@@ -128,7 +128,7 @@ static void run_dispatch(const bench_row *row, shim_state *state)
     small_free(&call);
 }
 
-enum { LENGTHS = 5 };
+enum { LENGTHS = 5, ROUNDS = 7 };
 static const int64_t lengths[LENGTHS] = {4096, 8192, 16384, 32768, 65536};
 static const char *const length_names[LENGTHS] = {"ns_token_4k", "ns_token_8k", "ns_token_16k", "ns_token_32k",
                                                   "ns_token_64k"};
@@ -148,55 +148,83 @@ static problem *linear_problem(const bench_row *row, int64_t tokens, sentence *w
     return NULL;
 }
 
-/* Median seconds of one length. */
-static slat_status linear_time(const bench_row *row, problem *p, double *seconds)
+/* All lengths of a row. They take turns, so that a machine that slows down for a while slows all of them. */
+typedef struct {
+    problem *p[LENGTHS];
+    double seconds[LENGTHS][ROUNDS];
+} linear_lengths;
+
+static void linear_free(linear_lengths *all)
 {
-    double samples[5];
+    for (int n = 0; n < LENGTHS; n++) problem_free(all->p[n]);
+}
+
+static problem_pass linear_pass(const bench_row *row)
+{
+    return row->pass == BENCH_BACKWARD ? PASS_BACKWARD : PASS_FORWARD;
+}
+
+/* The first call of each length warms up; backward's answers come from the best backend. */
+static bool linear_make(linear_lengths *all, const bench_row *row, shim_state *state)
+{
     const slat_exec exec = {.backend = row->backend}, best = {0};
-    const problem_pass pass = row->pass == BENCH_BACKWARD ? PASS_BACKWARD : PASS_FORWARD;
-    if (pass == PASS_BACKWARD) {
-        const slat_status status = problem_call(p, PASS_FORWARD, &best);
-        if (status != SLAT_OK) return status;
+    *all = (linear_lengths){0};
+    for (int n = 0; n < LENGTHS; n++) {
+        sentence why = {""};
+        problem *p = all->p[n] = linear_problem(row, lengths[n], &why);
+        slat_status status = p ? SLAT_OK : SLAT_NO_MEMORY;
+        if (p && row->pass == BENCH_BACKWARD) status = problem_call(p, PASS_FORWARD, &best);
+        if (status == SLAT_OK) status = problem_call(p, linear_pass(row), &exec);
+        if (status == SLAT_OK) continue;
+        bench_fail(state, "T %lld: %s: %s", (long long)lengths[n], slat_status_name(status),
+                   p ? slat_error() : why.text);
+        linear_free(all);
+        return false;
     }
-    for (int i = -1; i < 5; i++) {
+    return true;
+}
+
+static bool linear_round(linear_lengths *all, int round, const bench_row *row, shim_state *state)
+{
+    const slat_exec exec = {.backend = row->backend};
+    for (int n = 0; n < LENGTHS; n++) {
         const double start = bench_seconds();
-        const slat_status status = problem_call(p, pass, &exec);
-        if (status != SLAT_OK) return status;
-        if (i >= 0) samples[i] = bench_seconds() - start;
+        const slat_status status = problem_call(all->p[n], linear_pass(row), &exec);
+        all->seconds[n][round] = bench_seconds() - start;
+        if (status == SLAT_OK) continue;
+        bench_fail(state, "T %lld: %s: %s", (long long)lengths[n], slat_status_name(status), slat_error());
+        return false;
     }
-    *seconds = bench_median(samples, 5);
-    return SLAT_OK;
+    return true;
 }
 
 static void run_linear(const bench_row *row, shim_state *state)
 {
+    linear_lengths all;
+    bench_watch watch;
+    double least = 0, most = 0, total = 0;
     if (strcmp(row->backend, "scalar") == 0 && !bench_set.full) {
         shim_skip(state, "skipped: takes minutes on scalar, --full measures it");
         return;
     }
-    double least = 0, most = 0, total = 0;
-    while (shim_next(state)) {
-        total = 0;
-        for (int n = 0; n < LENGTHS; n++) {
-            sentence why = {""};
-            double seconds = 0;
-            problem *p = linear_problem(row, lengths[n], &why);
-            const slat_status status = p ? linear_time(row, p, &seconds) : SLAT_NO_MEMORY;
-            problem_free(p);
-            if (status != SLAT_OK) {
-                bench_fail(state, "T %lld: %s: %s", (long long)lengths[n], slat_status_name(status),
-                           p ? slat_error() : why.text);
-                return;
-            }
-            const double token = seconds / (double)lengths[n] * 1e9;
-            shim_counter(state, length_names[n], token);
-            if (n == 0 || token < least) least = token;
-            if (n == 0 || token > most) most = token;
-            total += seconds;
-        }
+    if (!linear_make(&all, row, state)) return;
+    bench_watch_begin(&watch, row->device);
+    bool good = true;
+    while (good && shim_next(state))
+        for (int round = 0; good && round < ROUNDS; round++) good = linear_round(&all, round, row, state);
+    const bool steady = bench_watch_end(&watch, row->device);
+    for (int n = 0; good && n < LENGTHS; n++) {
+        const double seconds = bench_median(all.seconds[n], ROUNDS), token = seconds / (double)lengths[n] * 1e9;
+        shim_counter(state, length_names[n], token);
+        if (n == 0 || token < least) least = token;
+        if (n == 0 || token > most) most = token;
+        total += seconds;
     }
+    linear_free(&all);
+    if (!good) return;
     shim_counter(state, "worst", most / least - 1);
-    shim_label(state, "nanoseconds a token of 2 heads, window 512, D 128");
+    shim_label(state, steady ? "nanoseconds a token of 2 heads, window 512, D 128"
+                             : "nanoseconds a token of 2 heads, window 512, D 128; the machine was not steady");
     shim_time(state, total);
 }
 
