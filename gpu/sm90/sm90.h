@@ -11,6 +11,14 @@ slat_status slat_sm90_neighborhood_check(const slat_problem &);
 void slat_sm90_neighborhood(slat_session &);
 slat_status slat_sm90_sharded_check(const slat_problem &);
 void slat_sm90_sharded(slat_session &);
+
+/* Few queries, of the softmax primitives. */
+slat_status slat_sm90_decode_check(const slat_problem &);
+void slat_sm90_block_sparse_decode(slat_session &);
+void slat_sm90_neighborhood_decode(slat_session &);
+void slat_sm90_sharded_decode(slat_session &);
+void slat_sm90_landmark_decode(slat_session &);
+
 slat_status slat_sm90_lightning_check(const slat_problem &);
 void slat_sm90_lightning(slat_session &);
 slat_status slat_sm90_lightning_step_check(const slat_problem &);

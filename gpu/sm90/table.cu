@@ -12,23 +12,38 @@ struct entry {
     void (*enqueue)(slat_session &);
 };
 
-template <const entry &e> slat_status plan(const slat_problem *p, const slat_run *run, slat_plan *plan)
+/* The first of the entries that serves the problem; or what the last one says. */
+template <const entry &...entries> slat_status choose(const slat_problem &p, const entry *&chosen)
 {
-    SLAT_TRY(e.check(*p));
-    plan->kernel = e.name;
+    slat_status status = SLAT_UNSUPPORTED;
+    for (const entry *e : {&entries...}) {
+        chosen = e;
+        status = e->check(p);
+        if (status != SLAT_UNSUPPORTED) break;
+    }
+    return status;
+}
+
+template <const entry &...entries> slat_status plan(const slat_problem *p, const slat_run *run, slat_plan *plan)
+{
+    const entry *e;
+    SLAT_TRY(choose<entries...>(*p, e));
+    plan->kernel = e->name;
     slat_session session(p, run, true);
-    e.enqueue(session);
+    e->enqueue(session);
     return session.finish(plan);
 }
 
-template <const entry &e> slat_status run(const slat_problem *p, const slat_run *run)
+template <const entry &...entries> slat_status run(const slat_problem *p, const slat_run *run)
 {
+    const entry *e;
+    SLAT_TRY(choose<entries...>(*p, e));
     slat_session session(p, run, false);
-    e.enqueue(session);
+    e->enqueue(session);
     return session.finish(NULL);
 }
 
-template <const entry &e> constexpr slat_kernel kernel_of = {plan<e>, run<e>};
+template <const entry &...entries> constexpr slat_kernel kernel_of = {plan<entries...>, run<entries...>};
 
 /* Machine code for 9.0 runs on 9.0 alone. */
 int32_t rank(DLDevice device)
@@ -49,6 +64,16 @@ constexpr entry neighborhood = {"neighborhood_sm90", slat_sm90_neighborhood_chec
 
 constexpr entry sharded = {"sharded_sm90", slat_sm90_sharded_check, slat_sm90_sharded};
 
+constexpr entry block_sparse_decode = {"block_sparse_decode_sm90", slat_sm90_decode_check,
+                                       slat_sm90_block_sparse_decode};
+
+constexpr entry neighborhood_decode = {"neighborhood_decode_sm90", slat_sm90_decode_check,
+                                       slat_sm90_neighborhood_decode};
+
+constexpr entry sharded_decode = {"sharded_decode_sm90", slat_sm90_decode_check, slat_sm90_sharded_decode};
+
+constexpr entry landmark_decode = {"landmark_decode_sm90", slat_sm90_decode_check, slat_sm90_landmark_decode};
+
 constexpr entry lightning = {"lightning_sm90", slat_sm90_lightning_check, slat_sm90_lightning};
 
 constexpr entry lightning_step = {"lightning_step_sm90", slat_sm90_lightning_step_check, slat_sm90_lightning_step};
@@ -63,13 +88,13 @@ const slat_backend_table slat_sm90_table = {
     kDLCUDA,
     rank,
     {
-        {kernel_of<block_sparse>, none},              /* block_sparse */
-        {kernel_of<neighborhood>, none},              /* neighborhood */
-        {kernel_of<sharded>, none},                   /* sharded */
-        {none, none},                                 /* landmark */
-        {kernel_of<lightning>, kernel_of<lightning>}, /* lightning */
-        {kernel_of<lightning_step>, none},            /* lightning_step */
-        {none, none},                                 /* merge */
-        {none, none},                                 /* transpose */
+        {kernel_of<block_sparse_decode, block_sparse>, none}, /* block_sparse */
+        {kernel_of<neighborhood_decode, neighborhood>, none}, /* neighborhood */
+        {kernel_of<sharded_decode, sharded>, none},           /* sharded */
+        {kernel_of<landmark_decode>, none},                   /* landmark */
+        {kernel_of<lightning>, kernel_of<lightning>},         /* lightning */
+        {kernel_of<lightning_step>, none},                    /* lightning_step */
+        {none, none},                                         /* merge */
+        {none, none},                                         /* transpose */
     },
 };
