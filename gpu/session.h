@@ -76,9 +76,6 @@ void slat_cuda_lightning_step(slat_session &);
 void slat_cuda_merge(slat_session &);
 void slat_cuda_transpose(slat_session &);
 
-/* Of them, the gradient of lightning's slopes alone. */
-void slat_cuda_lightning_slopes(slat_session &);
-
 extern const slat_backend_table slat_sm90_table; /* `cuda-sm90` */
 
 extern const slat_host *slat_cuda_host; /* how to say what went wrong */

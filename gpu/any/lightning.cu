@@ -125,19 +125,14 @@ void enqueue_lightning_backward(slat_session &session)
         s.depth = p.dv, s.width = p.d;
         enqueue_scan(session, s);
     }
-    if (a.grad_slopes.data) slat_cuda_lightning_slopes(session);
+    if (!a.grad_slopes.data) return;
+    scan s = forward_of(p);
+    s.grad_y = p.grad_o;
+    s.grad_end = state_of(a.grad_st, false);
+    enqueue_slopes(session, s);
 }
 
 } // namespace simt
-
-void slat_cuda_lightning_slopes(slat_session &session)
-{
-    const slat_problem &p = session.problem;
-    simt::scan s = simt::forward_of(p);
-    s.grad_y = p.grad_o;
-    s.grad_end = simt::state_of(p.decay.grad_st, false);
-    simt::enqueue_slopes(session, s);
-}
 
 void slat_cuda_lightning(slat_session &session)
 {

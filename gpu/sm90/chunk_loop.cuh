@@ -38,6 +38,14 @@ struct state_view {
     int64_t batch, head, snapshot, row, column;
 };
 
+/* A factor, for all heads or one for each. */
+struct factor {
+    float all;
+    const float *each; /* [batches, heads] or NULL */
+
+    __device__ __forceinline__ float of(int64_t head) const { return each ? all * each[head] : all; }
+};
+
 struct scan {
     CUtensorMap a, b, c, y;
     slat_view rows;        /* y where it leaves by plain stores; else absent */
@@ -45,10 +53,10 @@ struct scan {
     state_view snapshots;  /* the state before every `every`-th chunk, to be written */
     const float *slopes;
     int64_t slope_stride, tokens;
-    float scale, begin_scale, end_scale; /* of y; of the states when they come and go */
-    int32_t reverse, writes;             /* writes: y is wanted */
-    int32_t depth, width;                /* of a and b; of c and y */
-    int32_t every;                       /* chunks between snapshots; 0: none */
+    factor scale, begin_scale, end_scale; /* of y; of the states when they come and go */
+    int32_t reverse, writes;              /* writes: y is wanted */
+    int32_t depth, width;                 /* of a and b; of c and y */
+    int32_t every;                        /* chunks between snapshots; 0: none */
 };
 
 /* How the blocks share the work. */
@@ -74,8 +82,9 @@ struct head_decay {
 
 /* What one block does. Chunks are numbered in the order of the walk. */
 struct work {
-    int64_t b, tokens;
+    int64_t b, head, tokens; /* head: of all batches' */
     int32_t h, slice, turn, turns;
+    int32_t deep; /* the first of a's and b's columns */
     int32_t first, last, chunks, segment;
     head_decay decay;
 
@@ -97,6 +106,8 @@ __device__ __forceinline__ work work_of(const scan &p, const split &by, int64_t 
     index /= by.segments;
     w.h = (int)(index % by.heads);
     w.b = index / by.heads;
+    w.head = index;
+    w.deep = 0;
     w.turns = by.turns;
     w.tokens = p.tokens;
     w.chunks = (int)((p.tokens + chunk_tokens - 1) / chunk_tokens);
@@ -234,13 +245,13 @@ template <class Room> __device__ void produce(Room &s, const scan &p, const work
         barrier_wait(&s.freed[at.slot], at.parity ^ 1);
         uint64_t *filled = &s.filled[at.slot];
         barrier_expect(filled, (Room::panels + Room::slabs) * panel_bytes);
-        load_chunk<Room::panels>(s.b[at.slot], &p.b, filled, 0, token, w);
+        load_chunk<Room::panels>(s.b[at.slot], &p.b, filled, w.deep, token, w);
         load_chunk<Room::slabs>(s.c[at.slot], &p.c, filled, column, token, w);
         if (!w.own(n)) continue;
         barrier_wait(&s.a_freed[a_at.slot], a_at.parity ^ 1);
         filled = &s.a_filled[a_at.slot];
         barrier_expect(filled, (Room::panels + Room::reads_y) * panel_bytes);
-        load_chunk<Room::panels>(s.a[a_at.slot], &p.a, filled, 0, token, w);
+        load_chunk<Room::panels>(s.a[a_at.slot], &p.a, filled, w.deep, token, w);
         load_chunk<Room::reads_y>(s.a[a_at.slot] + Room::panels, &p.y, filled, column, token, w);
         a_at.advance();
     }

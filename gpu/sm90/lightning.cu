@@ -29,7 +29,8 @@ __global__ void __launch_bounds__(slat_block)
         const state_view &v = p.begin;
         const float slope = p.slopes[h * p.slope_stride];
         float *at = states + (n / size * by.segments) * size + n % size;
-        float z = v.data ? v.data[b * v.batch + h * v.head + d * v.row + c * v.column] * p.begin_scale : 0.0f;
+        float z =
+            v.data ? v.data[b * v.batch + h * v.head + d * v.row + c * v.column] * p.begin_scale.of(n / size) : 0.0f;
         *at = z;
         for (int s = 0; s + 1 < by.segments; ++s) {
             const int64_t ragged = p.reverse && s == 0 ? chunks * (int64_t)chunk_tokens - p.tokens : 0;
@@ -130,7 +131,7 @@ void enqueue_segments(slat_session &session, scans &jobs, const share &whole)
         states[i] = (float *)session.take(heads * head, sizeof(float));
         part.begin.data = NULL;
         part.end = {states[i] ? states[i] + size : NULL, p.hq * head, head, size, part.width, 1};
-        part.end_scale = 1;
+        part.end_scale = {1, NULL};
         part.writes = part.every = 0;
     }
     share part = whole;
@@ -142,7 +143,7 @@ void enqueue_segments(slat_session &session, scans &jobs, const share &whole)
         session.launch(lightning_join, (heads * size + slat_block - 1) / slat_block, 0, jobs.job[i], whole.by,
                        states[i], p.b);
         jobs.job[i].begin = {states[i], p.hq * head, head, size, jobs.job[i].width, 1};
-        jobs.job[i].begin_scale = 1;
+        jobs.job[i].begin_scale = {1, NULL};
     }
 }
 
@@ -172,8 +173,8 @@ scan scan_of(slat_session &session, const slat_view &a, const slat_view &b, cons
     s.slope_stride = p.decay.slopes.head;
     s.tokens = p.tq;
     s.depth = depth, s.width = width;
-    s.scale = (float)p.scale;
-    s.begin_scale = s.end_scale = 1;
+    s.scale = {(float)p.scale, NULL};
+    s.begin_scale = s.end_scale = {1, NULL};
     s.writes = y.data != NULL;
     if (y.data && !reads_y && (y.type == SLAT_F32 || width % 8)) s.rows = y;
     const auto map = [&](CUtensorMap *map, const slat_view &view, int32_t columns, int32_t tokens = box_tokens) {
@@ -208,11 +209,14 @@ void enqueue_forward(slat_session &session)
     enqueue_scans(session, {{s}}, 1);
 }
 
-scan reverse_of(scan s, const slat_state_view &begin, bool transposed)
+/* A scan in reverse, of a y that counts in `grad`'s units: so does its state. */
+scan reverse_of(scan s, const slat_state_view &begin, bool transposed, const rounded &grad)
 {
     s.reverse = 1;
     s.begin = state_of(begin, transposed);
-    s.begin_scale = 1 / s.scale, s.end_scale = s.scale;
+    s.begin_scale = {1 / s.scale.all, grad.powers};
+    s.scale.each = grad.units;
+    s.end_scale = s.scale;
     return s;
 }
 
@@ -220,18 +224,21 @@ void enqueue_backward(slat_session &session)
 {
     const slat_problem &p = session.problem;
     const slat_decay &a = p.decay;
+    const rounded grad = p.grad_o.type == SLAT_F32 ? round_grad(session) : rounded{p.grad_o, NULL, NULL};
     if (p.grad_q.data) {
-        scan s = scan_of(session, p.grad_o, p.v, p.k, p.grad_q, p.dv, p.d);
+        scan s = scan_of(session, grad.view, p.v, p.k, p.grad_q, p.dv, p.d);
         s.begin = state_of(a.s0, true);
+        s.scale.each = grad.units;
         enqueue_scans(session, {{s}}, 1);
     }
     scans jobs = {};
     int count = 0;
     if (p.grad_k.data)
-        jobs.job[count++] = reverse_of(scan_of(session, p.v, p.grad_o, p.q, p.grad_k, p.dv, p.d), a.grad_st, true);
+        jobs.job[count++] =
+            reverse_of(scan_of(session, p.v, grad.view, p.q, p.grad_k, p.dv, p.d), a.grad_st, true, grad);
     if (p.grad_v.data || a.grad_s0.data) {
         scan &s = jobs.job[count++];
-        s = reverse_of(scan_of(session, p.k, p.q, p.grad_o, p.grad_v, p.d, p.dv), a.grad_st, false);
+        s = reverse_of(scan_of(session, p.k, p.q, grad.view, p.grad_v, p.d, p.dv), a.grad_st, false, grad);
         s.end = state_of(a.grad_s0, false);
     }
     if (count == 2 && p.d == p.dv)
@@ -239,11 +246,8 @@ void enqueue_backward(slat_session &session)
     else
         for (int i = 0; i < count; ++i) enqueue_scans(session, {{jobs.job[i]}}, 1);
     if (!a.grad_slopes.data) return;
-    if (p.d > slope_depth) {
-        slat_cuda_lightning_slopes(session);
-        return;
-    }
-    scan s = scan_of(session, p.q, p.k, p.v, p.grad_o, p.d, p.dv, true);
+    scan s = scan_of(session, p.q, p.k, p.v, grad.view, p.d, p.dv, true);
+    if (p.grad_o.type == SLAT_F32) s.rows = p.grad_o;
     s.begin = state_of(a.s0, false), s.end = state_of(a.grad_st, false);
     enqueue_slopes(session, s);
 }
@@ -265,7 +269,6 @@ slat_status slat_sm90_lightning_check(const slat_problem &p)
     if (!p.aligned || !p.strides16) return unsupported_scan("data or strides that are no multiples of 16 bytes");
     if (p.tq < 1 || p.b < 1) return unsupported_scan("an empty problem");
     if (p.tq > INT32_MAX - sm90::chunk_tokens) return unsupported_scan("more than 2^31 tokens");
-    if (p.pass == SLAT_BACKWARD && p.grad_o.type != p.type) return unsupported_scan("grad_o of f32, expected q's type");
     if (p.pass == SLAT_FORWARD && p.decay.states.data && !sm90::chunks_between(p))
         return unsupported_scan("states_every that is no multiple of 64");
     return SLAT_OK;

@@ -61,9 +61,15 @@ void launch_scans(slat_session &session, const scans &jobs, const split &by, int
 void launch_scans_bf16(slat_session &, const scans &, const split &, int64_t blocks, int depth, int slabs);
 void launch_scans_f16(slat_session &, const scans &, const split &, int64_t blocks, int depth, int slabs);
 
-/* lightning_slope.cu: dslopes of the scan of forward whose y is do and whose end is dS_T; depth is at most 128. */
-constexpr int slope_depth = 128;
+/* lightning_slope.cu: dslopes of the scan of forward whose y is do, in f32 its rows too, and whose end is dS_T. */
 void enqueue_slopes(slat_session &, const scan &);
+
+/* lightning_round.cu: grad_o of f32 in q's type. Where f16 needs it, every head is multiplied by a power of 2. */
+struct rounded {
+    slat_view view;
+    float *units, *powers; /* [batches, heads] or NULL: what 1 stands for, and its reciprocal */
+};
+rounded round_grad(slat_session &);
 
 } // namespace sm90
 #endif

@@ -73,12 +73,12 @@ template <class T, int DEPTH, int SLABS> struct writer {
 
 /* Rows of 16 bits through the copy engine, which leaves out what is past the end. */
 template <class T, int DEPTH, int SLABS>
-__device__ __forceinline__ void store_rows(chunk_room<DEPTH, SLABS> &s, const float (&y)[SLABS * 32], const scan &p,
-                                           const work &w, int token)
+__device__ __forceinline__ void store_rows(chunk_room<DEPTH, SLABS> &s, const float (&y)[SLABS * 32], float scale,
+                                           const scan &p, const work &w, int token)
 {
     const int thread = threadIdx.x % group;
     uint32_t packed[SLABS * 16];
-    pack_scaled<T, SLABS * 32>(packed, y, p.scale);
+    pack_scaled<T, SLABS * 32>(packed, y, scale);
     if (thread == 0) store_wait_read();
     named_sync(1, group);
     store_panels<SLABS * chunk>(&s.y[0], 1, packed, thread / 32, thread % 32);
@@ -92,8 +92,8 @@ __device__ __forceinline__ void store_rows(chunk_room<DEPTH, SLABS> &s, const fl
 
 /* Rows by plain stores: of f32, or of widths that the copy engine would round up to 16 bytes. */
 template <class T, int COUNT>
-__device__ __forceinline__ void store_elements(const float (&y)[COUNT], const scan &p, const work &w, int token,
-                                               int rows)
+__device__ __forceinline__ void store_elements(const float (&y)[COUNT], float scale, const scan &p, const work &w,
+                                               int token, int rows)
 {
     const int thread = threadIdx.x % group, row = thread / 32 * 16 + thread % 32 / 4;
     const int column = w.slice * 2 * COUNT + 2 * (thread % 4);
@@ -103,9 +103,9 @@ __device__ __forceinline__ void store_elements(const float (&y)[COUNT], const sc
         if (r >= rows || c >= p.width) continue;
         const int64_t at = slat_offset(&p.rows, w.b, slat_at(0, 0, token + r), w.h) + c;
         if (p.rows.type == SLAT_F32)
-            ((float *)p.rows.data)[at] = y[i] * p.scale;
+            ((float *)p.rows.data)[at] = y[i] * scale;
         else
-            ((T *)p.rows.data)[at] = T(y[i] * p.scale);
+            ((T *)p.rows.data)[at] = T(y[i] * scale);
     }
 }
 
@@ -116,6 +116,7 @@ __device__ __forceinline__ void write_rows(chunk_room<DEPTH, SLABS> &s, const sc
     const int row = threadIdx.x % group / 32 * 16 + threadIdx.x % 32 / 4;
     writer<T, DEPTH, SLABS> writer;
     writer.list_inside(w.decay);
+    const float scale = p.scale.of(w.head);
     ring<room::stages> at;
     ring<room::a_stages> a_at;
     uint32_t turn = 0;
@@ -130,9 +131,9 @@ __device__ __forceinline__ void write_rows(chunk_room<DEPTH, SLABS> &s, const sc
         barrier_wait(&s.filled[at.slot], at.parity);
         writer.compute(y, s, a_at.slot, at.slot, turn, read);
         if (p.rows.data)
-            store_elements<T>(y, p, w, token, rows);
+            store_elements<T>(y, scale, p, w, token, rows);
         else
-            store_rows<T, DEPTH, SLABS>(s, y, p, w, token);
+            store_rows<T, DEPTH, SLABS>(s, y, scale, p, w, token);
         a_at.advance();
         turn ^= 1;
     }

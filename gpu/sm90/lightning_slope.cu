@@ -5,7 +5,7 @@
  * and dslope = lambda (sum of y' do + sum of R dS_T). Every term is a weight times a product, as in the closed form, so
  * nothing cancels but what the data themselves cancel. That can be much: a head's answer is one number. So whatever is
  * rounded for a product comes in two parts of 16 bits, the second one being what the first one lost.
- * A block has 64 columns of v of one head; D is at most 128.
+ * A block has 64 columns of v and at most 128 of q and k, of one head: every term is a sum over both.
  */
 #include "any/lightning.cuh"
 #include "lightning.cuh"
@@ -149,8 +149,9 @@ template <class T, int DEPTH> struct slope_writer {
                                     operand(shared_address(from.parts[part])) + column_step(i, 1), part + i > 0);
     }
 
-    __device__ __forceinline__ float compute(room &s, int a_at, int at, uint32_t turn, const head_decay &decay)
+    __device__ __forceinline__ float compute(room &s, int a_at, int at, const scan &p, const work &w, int n)
     {
+        const head_decay &decay = w.decay;
         const int thread = threadIdx.x % group, row = thread / 32 * 16 + thread % 32 / 4;
         float scores[32], y[32], of_z[32];
         uint32_t weights[2][16];
@@ -161,7 +162,7 @@ template <class T, int DEPTH> struct slope_writer {
         for (int i = 0; i < steps; ++i)
             wgmma<T, chunk>::ss(scores, a + column_step(i, 1), b + column_step(i, 1), i > 0);
         wgmma_commit();
-        barrier_wait(&s.published, turn);
+        barrier_wait(&s.published, n & 1);
         wgmma_fence();
         read_state(y, a, s.r);
         read_state(of_z, a, s.z);
@@ -192,7 +193,27 @@ template <class T, int DEPTH> struct slope_writer {
         wgmma_commit();
         wgmma_wait<0>();
         warp_arrive(&s.freed[at]);
-        return dot(y, &s.a[a_at][room::panels], row, thread % 4);
+        return p.rows.data ? dot(y, p, w, n, row, thread % 4) : dot(y, &s.a[a_at][room::panels], row, thread % 4);
+    }
+
+    /* do in f32, from where the caller has it. */
+    static __device__ __forceinline__ float dot(const float (&y)[32], const scan &p, const work &w, int n, int row,
+                                                int part)
+    {
+        float sum = 0;
+        const int first = w.slice * chunk + 2 * part;
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const int r = row + half * 8, width = r < w.rows(n) ? p.width - first : 0;
+            const float *grad =
+                (const float *)p.rows.data + first + slat_offset(&p.rows, w.b, slat_at(0, 0, w.token(n) + r), w.h);
+#pragma unroll
+            for (int i = 0; i < 16; ++i) {
+                const int c = i / 2 * 8 + i % 2;
+                if (c < width) sum = fmaf(y[i / 2 * 4 + half * 2 + i % 2], grad[c], sum);
+            }
+        }
+        return sum;
     }
 
     static __device__ __forceinline__ float dot(const float (&y)[32], const panel *grad, int row, int part)
@@ -221,13 +242,13 @@ __device__ __forceinline__ float write_slopes(slope_room<DEPTH> &s, const scan &
     for (int n = 0; n < w.last; ++n, at.advance(), a_at.advance()) {
         barrier_wait(&s.a_filled[a_at.slot], a_at.parity);
         barrier_wait(&s.filled[at.slot], at.parity);
-        sum += writer.compute(s, a_at.slot, at.slot, n & 1, w.decay);
+        sum += writer.compute(s, a_at.slot, at.slot, p, w, n);
         warp_arrive(&s.a_freed[a_at.slot]);
     }
-    return sum * p.scale;
+    return sum * p.scale.all;
 }
 
-/* sums [batches, heads, slices] */
+/* by.slices: of v's columns, times those of q's and k's. sums [batches, heads, slices] */
 template <class T, int DEPTH>
 __global__ void __launch_bounds__(3 * group, 1)
     lightning_slopes(const __grid_constant__ scan p, const split by, float *sums)
@@ -236,7 +257,10 @@ __global__ void __launch_bounds__(3 * group, 1)
     extern __shared__ uint8_t raw[];
     room &s = room_in<room>(raw);
     s.init();
-    const work w = work_of(p, by, blockIdx.x);
+    work w = work_of(p, by, blockIdx.x);
+    const int32_t slices = (p.width + chunk - 1) / chunk;
+    w.deep = w.slice / slices * DEPTH;
+    w.slice %= slices;
     const int role = __shfl_sync(~0u, threadIdx.x / group, 0);
     if (role == 0) {
         registers_give<40>();
@@ -274,8 +298,9 @@ void enqueue_slopes(slat_session &session, const scan &p)
 {
     const slat_problem &problem = session.problem;
     const slat_view &to = problem.decay.grad_slopes;
-    split by = {1, problem.hq, (p.width + chunk - 1) / chunk,
-                1, 1,          (int32_t)((p.tokens + chunk_tokens - 1) / chunk_tokens)};
+    constexpr int deepest = 128;
+    const int32_t slices = (p.width + chunk - 1) / chunk * ((p.depth + deepest - 1) / deepest);
+    const split by = {1, problem.hq, slices, 1, 1, (int32_t)((p.tokens + chunk_tokens - 1) / chunk_tokens)};
     float *sums = (float *)session.take(problem.b * by.heads * by.slices, sizeof(float));
     (problem.type == SLAT_F16 ? enqueue_slopes<__half> : enqueue_slopes<__nv_bfloat16>)(session, p, by, sums);
     session.launch(simt::lightning_slope_sum, (by.heads + slat_block - 1) / slat_block, 0, (const float *)sums,

@@ -58,9 +58,9 @@ __device__ __forceinline__ void for_elements(float (&z)[SLABS][PARTS][COUNT], fl
 #pragma unroll
     for (int m = 0; m < SLABS; ++m) {
         const int c = (w.slice * SLABS + m) * chunk + row;
-        int64_t at = c * v.column + column * v.row,
+        int64_t at = c * v.column + (w.deep + column) * v.row,
                 below = at + 8 * v.column; /* they walk: no address outlives its use */
-        int left = p.depth - column;
+        int left = p.depth - w.deep - column;
 #pragma unroll
         for (int i = 0; i < PARTS * COUNT; i += 4) {
 #pragma unroll
@@ -81,7 +81,7 @@ template <int SLABS, int PARTS, int COUNT, class Each>
 __device__ __forceinline__ void for_state(float (&z)[SLABS][PARTS][COUNT], float *state, const state_view &v,
                                           const scan &p, const work &w, Each each)
 {
-    if (p.depth == PARTS * COUNT * 2 && (w.slice + 1) * SLABS * chunk <= p.width)
+    if (p.depth - w.deep >= PARTS * COUNT * 2 && (w.slice + 1) * SLABS * chunk <= p.width)
         for_elements<true>(z, state, v, p, w, each);
     else
         for_elements<false>(z, state, v, p, w, each);
@@ -185,7 +185,7 @@ __device__ __forceinline__ void keep_state(chunk_room<DEPTH, SLABS> &s, const sc
     float z[SLABS][parts][count];
     uint32_t weights[8], c[SLABS][4][4], left[SLABS][4][4];
     packed_slab<parts, count> packed[early ? SLABS : 1];
-    load_state(z, p.begin, w.segment, p.begin_scale, p, w);
+    load_state(z, p.begin, w.segment, p.begin_scale.of(w.head), p, w);
     ring<room::stages> at;
     uint32_t turn = 0;
     int listed = 0;
@@ -247,7 +247,7 @@ __device__ __forceinline__ void keep_state(chunk_room<DEPTH, SLABS> &s, const sc
         warp_arrive(&s.freed[here], own ? 1 : 2); /* also for the writer, where it passes */
     }
     if (w.turn <= 0 && (p.end.snapshot || w.last == w.chunks)) /* each segment's, where each has a place */
-        store_state(z, p.end, w.segment, p.end_scale * w.decay.pending(true), p, w);
+        store_state(z, p.end, w.segment, p.end_scale.of(w.head) * w.decay.pending(true), p, w);
 }
 
 } // namespace sm90
