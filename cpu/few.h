@@ -1,10 +1,9 @@
-/* The products and the softmax of few queries (decode): lanes are channels, so that a row of keys or values is read once,
- * in whole vectors, and no lane is idle. Scores stand in rows of 4 or 8, one a key: several keys fill a vector.
+/* The products and the softmax of few queries (decode): lanes are channels, so that a row of keys or values is read
+ * once, in whole vectors, and no lane is idle. Scores stand in rows of 4 or 8, one a key: several keys fill a vector.
  *
- * Decode is as fast as memory. While a row is used two others are fetched, line by line: a burst of fetches stops the
- * processor, and a pause leaves memory idle. The first of both is a step ahead and goes no further than the last cache;
- * processors drop some fetches, most of all where each row stands in a page of its own, and the second, nearer, makes
- * up for these.
+ * While a row is used two others are fetched, line by line, one a step ahead and one nearer. That is what was measured
+ * to help where rows stand side by side; where each stands in a page of its own it helps little, and memory is still
+ * not reached. Why one fetch does not suffice is not known.
  */
 #ifndef SLAT_CPU_FEW_H
 #define SLAT_CPU_FEW_H
@@ -38,8 +37,8 @@ INLINE void few_fetch_line(const int rows, few_fetch fetch, int64_t at)
     }
 }
 
-/* The lines of a row come in the order 1, 0, 3, 2, ...: a prefetcher that saw a stream would run on behind the row's
- * end. at, end, line: in any one unit. */
+/* The lines of a row come in the order 1, 0, 3, 2, ...: reading rows alone that way was faster, presumably because no
+ * prefetcher sees a stream that it would follow behind the row's end. at, end, line: in any one unit. */
 INLINE int64_t few_place(int64_t at, int64_t end, int64_t line)
 {
     return (at ^ line) < end ? at ^ line : at;

@@ -97,6 +97,6 @@ slat_status slat_lightning_step_run(const slat_problem *p, const slat_run *run)
     job j = {.p = p, .ranges = (p->dv + COLUMNS - 1) / COLUMNS};
     j.items.count = p->b * p->hq * j.ranges;
     if (!j.items.count) return SLAT_OK;
-    slat_parallel(run, slat_workers(run, j.items.count, 8.0 * (double)(p->b * p->hq) * p->d * p->dv, 0), work, &j);
+    slat_parallel(run, slat_workers(run, j.items.count, 20.0 * (double)(p->b * p->hq) * p->d * p->dv, 0), work, &j);
     return SLAT_OK;
 }

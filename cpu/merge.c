@@ -37,7 +37,7 @@ static int32_t workers_of(const slat_problem *p, const slat_run *run)
     for (int32_t i = 0; i < p->parts.ndim; i++) rows *= (double)p->parts.shape[i];
     const double items = ceil(rows / LINES);
     const size_t logs = (size_t)p->parts.parts * sizeof(float);
-    return slat_workers(run, items < 65536 ? (int64_t)items : 65536, 8 * rows * p->dv * p->parts.parts, logs);
+    return slat_workers(run, items < 65536 ? (int64_t)items : 65536, 20 * rows * p->dv * p->parts.parts, logs);
 }
 
 INLINE vec load(const slat_row_view *v, int64_t row, int64_t c, int64_t n)

@@ -20,7 +20,7 @@ static inline int32_t slat_useful_threads(const slat_run *run)
  * each takes `room` bytes of workspace. */
 static inline int32_t slat_workers(const slat_run *run, int64_t items, double operations, size_t room)
 {
-    const double worth = operations / 400e3; /* what a thread does in the time that starting it takes, and some more */
+    const double worth = operations / 1e6; /* what a thread does in the time that starting several takes */
     int64_t workers = slat_useful_threads(run) < items ? slat_useful_threads(run) : items;
     if ((double)workers > worth) workers = (int64_t)worth;
     if (room && (size_t)workers > SLAT_ROOMS / room) workers = (int64_t)(SLAT_ROOMS / room);

@@ -50,7 +50,8 @@ static size_t lay_out(const slat_cut *cut, char *at)
 static double operations(const slat_cut *cut)
 {
     const slat_problem *p = cut->p;
-    return 2.0 * (double)slat_heads(p) * (double)cut->tiles * (double)cut->steps * (p->d + p->dv) * cut->lanes *
+    const int64_t lanes = slat_min(cut->lanes, round_up(p->tq * (p->hq / p->hk), 4)); /* few.h computes no others */
+    return 2.0 * (double)slat_heads(p) * (double)cut->tiles * (double)cut->steps * (p->d + p->dv) * (double)lanes *
            cut->rows;
 }
 
@@ -61,10 +62,10 @@ static size_t part_bytes(const slat_cut *cut, int64_t parts)
     return parts == 1 ? 0 : (size_t)(slat_heads(p) * cut->tiles * parts * cut->lanes * row) * sizeof(float);
 }
 
-static int32_t workers(const slat_cut *cut, const slat_run *run, int64_t parts)
+static int32_t workers(const slat_cut *cut, const slat_run *run, int64_t parts, size_t bench_bytes)
 {
     const slat_problem *p = cut->p;
-    return slat_workers(run, slat_heads(p) * cut->tiles * parts, operations(cut), lay_out(cut, NULL));
+    return slat_workers(run, slat_heads(p) * cut->tiles * parts, operations(cut), bench_bytes);
 }
 
 /* ---- results ---- */
@@ -209,9 +210,10 @@ static void work_merge(void *ctx, int32_t worker)
 
 size_t slat_softmax_forward_bytes(const slat_cut *cut, const slat_run *run)
 {
+    const size_t bench_bytes = lay_out(cut, NULL);
     int64_t parts, range;
     split(cut, &parts, &range);
-    return size_sum(size_product((size_t)workers(cut, run, parts), lay_out(cut, NULL)), part_bytes(cut, parts));
+    return size_sum(size_product((size_t)workers(cut, run, parts, bench_bytes), bench_bytes), part_bytes(cut, parts));
 }
 
 void slat_softmax_forward(const slat_cut *cut, const slat_run *run)
@@ -226,7 +228,7 @@ void slat_softmax_forward(const slat_cut *cut, const slat_run *run)
                  .bench_bytes = lay_out(cut, NULL),
                  .benches = run->workspace};
     split(cut, &f.parts, &f.range);
-    const int32_t count = workers(cut, run, f.parts);
+    const int32_t count = workers(cut, run, f.parts, f.bench_bytes);
     f.part = (float *)(f.benches + (size_t)count * f.bench_bytes);
     f.items.count = slat_heads(p) * cut->tiles * f.parts;
     slat_parallel(run, count, work, &f);

@@ -17,21 +17,35 @@ static const dims_text dims_of[4] = {
      "[B, Xq, Yq, Zq, Hq]"},
 };
 
-/* [B, tokens of `like`..., heads, width] */
-static slat_want want_of(const char *name, const char *dims, int32_t types, int32_t flags, const DLTensor *like,
-                         int32_t tokens, int64_t heads, int64_t width)
+/* [B, tokens of `like`..., heads, width]. Filled in place, word by word: a copy of words just written stalls. */
+static void set_want(slat_want *want, const char *name, const char *dims, int32_t types, int32_t flags,
+                     const DLTensor *like, int32_t tokens, int64_t heads, int64_t width)
 {
-    slat_want want = {.name = name, .dims = dims, .types = types, .flags = flags, .ndim = tokens + 3};
-    for (int32_t i = 0; i <= tokens; i++) want.shape[i] = like ? like->shape[i] : SLAT_ANY;
-    want.shape[tokens + 1] = heads;
-    want.shape[tokens + 2] = width;
-    return want;
+    want->name = name;
+    want->dims = dims;
+    want->types = types;
+    want->flags = flags;
+    want->ndim = tokens + 3;
+    for (int32_t i = 0; i <= tokens; i++) want->shape[i] = like ? like->shape[i] : SLAT_ANY;
+    want->shape[tokens + 1] = heads;
+    want->shape[tokens + 2] = width;
 }
 
-static slat_want without_width(slat_want want)
+/* Without the width. */
+static void set_scalar_want(slat_want *want, const char *name, const char *dims, int32_t types, int32_t flags,
+                            const DLTensor *like, int32_t tokens, int64_t heads)
 {
-    want.ndim--;
-    return want;
+    set_want(want, name, dims, types, flags, like, tokens, heads, 0);
+    want->ndim--;
+}
+
+/* [Hq], where it is given. */
+static slat_status check_by_head(slat_checker *c, const char *name, int32_t types, int32_t flags, const DLTensor *t)
+{
+    if (!t) return SLAT_OK;
+    const slat_want want = {
+        .name = name, .dims = "[Hq]", .types = types, .flags = flags, .ndim = 1, .shape = {c->problem->hq}};
+    return slat_check_tensor(c, &want, t);
 }
 
 static slat_status check_later_fields(const slat_attention *t)
@@ -54,21 +68,22 @@ static slat_status check_inputs(slat_checker *c, const slat_attention *t, int32_
 {
     const dims_text *dims = &dims_of[tokens];
     slat_problem *p = c->problem;
-    slat_want want = want_of("q", dims->q, SLAT_IS_REAL, SLAT_UNIT | SLAT_FAST, NULL, tokens, SLAT_ANY, SLAT_ANY);
+    slat_want want;
+    set_want(&want, "q", dims->q, SLAT_IS_REAL, SLAT_UNIT | SLAT_FAST, NULL, tokens, SLAT_ANY, SLAT_ANY);
     SLAT_TRY(slat_check_tensor(c, &want, t->q));
     p->type = (slat_type)slat_type_of(t->q->dtype);
     const int64_t d = t->q->shape[tokens + 2], hq = t->q->shape[tokens + 1];
     if (d < 1 || d > 256) return slat_fail(SLAT_INVALID, "q: D %lld, expected 1 to 256", (long long)d);
     if (hq < 1 || hq > HEADS) return slat_fail(SLAT_INVALID, "q: %lld heads, expected 1 to %d", (long long)hq, HEADS);
 
-    want = want_of("k", dims->k, 1 << p->type, SLAT_UNIT | SLAT_FAST, NULL, tokens, SLAT_ANY, d);
+    set_want(&want, "k", dims->k, 1 << p->type, SLAT_UNIT | SLAT_FAST, NULL, tokens, SLAT_ANY, d);
     want.shape[0] = t->q->shape[0];
     SLAT_TRY(slat_check_tensor(c, &want, t->k));
     const int64_t hk = t->k->shape[tokens + 1];
     if (hk < 1 || hq % hk)
         return slat_fail(SLAT_INVALID, "k: %lld heads, expected a divisor of q's %lld", (long long)hk, (long long)hq);
 
-    want = want_of("v", dims->v, 1 << p->type, SLAT_UNIT | SLAT_FAST, t->k, tokens, hk, SLAT_ANY);
+    set_want(&want, "v", dims->v, 1 << p->type, SLAT_UNIT | SLAT_FAST, t->k, tokens, hk, SLAT_ANY);
     SLAT_TRY(slat_check_tensor(c, &want, t->v));
     const int64_t dv = t->v->shape[tokens + 2];
     if (dv < 1 || dv > 256) return slat_fail(SLAT_INVALID, "v: Dv %lld, expected 1 to 256", (long long)dv);
@@ -90,15 +105,13 @@ static slat_status check_outputs(slat_checker *c, const slat_attention *t, int32
     const slat_problem *p = c->problem;
     const int32_t backward = p->pass == SLAT_BACKWARD, floats = slat_types_like(p->type);
     const int32_t written = backward ? 0 : SLAT_OUTPUT;
-    slat_want want =
-        want_of("o", dims->o, 1 << p->type | SLAT_IS_F32, SLAT_UNIT | SLAT_FAST | written, t->q, tokens, p->hq, p->dv);
+    slat_want want;
+    set_want(&want, "o", dims->o, 1 << p->type | SLAT_IS_F32, SLAT_UNIT | SLAT_FAST | written, t->q, tokens, p->hq,
+             p->dv);
     SLAT_TRY(slat_check_tensor(c, &want, t->o));
-    want = without_width(
-        want_of("lse", dims->lse, floats, written | (backward ? 0 : SLAT_OPTIONAL), t->q, tokens, p->hq, 0));
+    set_scalar_want(&want, "lse", dims->lse, floats, written | (backward ? 0 : SLAT_OPTIONAL), t->q, tokens, p->hq);
     SLAT_TRY(slat_check_tensor(c, &want, t->lse));
-    want = (slat_want){
-        .name = "sink", .dims = "[Hq]", .types = floats, .flags = SLAT_OPTIONAL, .ndim = 1, .shape = {p->hq}};
-    return slat_check_tensor(c, &want, t->sink);
+    return check_by_head(c, "sink", floats, 0, t->sink);
 }
 
 static slat_status check_gradients(slat_checker *c, const slat_attention *t, int32_t tokens)
@@ -107,25 +120,20 @@ static slat_status check_gradients(slat_checker *c, const slat_attention *t, int
     const slat_problem *p = c->problem;
     const int32_t type = 1 << p->type, floats = slat_types_like(p->type);
     const int32_t gradient = SLAT_UNIT | SLAT_FAST | SLAT_OUTPUT | SLAT_OPTIONAL;
-    slat_want want =
-        want_of("grad_o", dims->o, 1 << slat_type_of(t->o->dtype), SLAT_UNIT | SLAT_FAST, t->q, tokens, p->hq, p->dv);
+    slat_want want;
+    set_want(&want, "grad_o", dims->o, 1 << slat_type_of(t->o->dtype), SLAT_UNIT | SLAT_FAST, t->q, tokens, p->hq,
+             p->dv);
     SLAT_TRY(slat_check_tensor(c, &want, t->grad_o));
-    want = without_width(want_of("grad_lse", dims->lse, floats, SLAT_OPTIONAL, t->q, tokens, p->hq, 0));
+    set_scalar_want(&want, "grad_lse", dims->lse, floats, SLAT_OPTIONAL, t->q, tokens, p->hq);
     SLAT_TRY(slat_check_tensor(c, &want, t->grad_lse));
-    want = want_of("grad_q", dims->q, type, gradient, t->q, tokens, p->hq, p->d);
+    set_want(&want, "grad_q", dims->q, type, gradient, t->q, tokens, p->hq, p->d);
     SLAT_TRY(slat_check_tensor(c, &want, t->grad_q));
-    want = want_of("grad_k", dims->k, type, gradient, t->k, tokens, p->hk, p->d);
+    set_want(&want, "grad_k", dims->k, type, gradient, t->k, tokens, p->hk, p->d);
     SLAT_TRY(slat_check_tensor(c, &want, t->grad_k));
-    want = want_of("grad_v", dims->v, type, gradient, t->k, tokens, p->hk, p->dv);
+    set_want(&want, "grad_v", dims->v, type, gradient, t->k, tokens, p->hk, p->dv);
     SLAT_TRY(slat_check_tensor(c, &want, t->grad_v));
     if (t->grad_sink && !t->sink) return slat_fail(SLAT_INVALID, "grad_sink: given, but sink is NULL");
-    want = (slat_want){.name = "grad_sink",
-                       .dims = "[Hq]",
-                       .types = floats,
-                       .flags = SLAT_OPTIONAL | SLAT_OUTPUT,
-                       .ndim = 1,
-                       .shape = {p->hq}};
-    return slat_check_tensor(c, &want, t->grad_sink);
+    return check_by_head(c, "grad_sink", floats, SLAT_OUTPUT, t->grad_sink);
 }
 
 slat_status slat_check_attention(slat_checker *c, const slat_attention *t, int32_t tokens)
@@ -139,18 +147,18 @@ slat_status slat_check_attention(slat_checker *c, const slat_attention *t, int32
     if (p->pass == SLAT_BACKWARD) SLAT_TRY(check_gradients(c, t, tokens));
     SLAT_TRY(slat_check_scale(t->scale, 1 / sqrt((double)p->d), &p->scale));
 
-    p->q = slat_view_of(t->q, tokens);
-    p->k = slat_view_of(t->k, tokens);
-    p->v = slat_view_of(t->v, tokens);
-    p->o = slat_view_of(t->o, tokens);
-    p->lse = slat_view_of(t->lse, tokens);
+    slat_set_view(&p->q, t->q, tokens);
+    slat_set_view(&p->k, t->k, tokens);
+    slat_set_view(&p->v, t->v, tokens);
+    slat_set_view(&p->o, t->o, tokens);
+    slat_set_view(&p->lse, t->lse, tokens);
     p->sink = slat_vector_view(t->sink);
     if (p->pass == SLAT_FORWARD) return SLAT_OK;
-    p->grad_o = slat_view_of(t->grad_o, tokens);
-    p->grad_lse = slat_view_of(t->grad_lse, tokens);
-    p->grad_q = slat_view_of(t->grad_q, tokens);
-    p->grad_k = slat_view_of(t->grad_k, tokens);
-    p->grad_v = slat_view_of(t->grad_v, tokens);
+    slat_set_view(&p->grad_o, t->grad_o, tokens);
+    slat_set_view(&p->grad_lse, t->grad_lse, tokens);
+    slat_set_view(&p->grad_q, t->grad_q, tokens);
+    slat_set_view(&p->grad_k, t->grad_k, tokens);
+    slat_set_view(&p->grad_v, t->grad_v, tokens);
     p->grad_sink = slat_vector_view(t->grad_sink);
     return SLAT_OK;
 }

@@ -293,16 +293,15 @@ slat_status slat_check_end(slat_checker *c, const DLTensor *same, const DLTensor
     return SLAT_OK;
 }
 
-slat_view slat_view_of(const DLTensor *t, int32_t tokens)
+void slat_set_view(slat_view *view, const DLTensor *t, int32_t tokens)
 {
-    slat_view view = {0};
-    if (!t) return view;
-    view.data = slat_data(t);
-    view.type = (slat_type)slat_type_of(t->dtype);
-    view.batch = slat_stride(t, 0);
-    for (int32_t i = 0; i < tokens; i++) view.token[3 - tokens + i] = slat_stride(t, 1 + i);
-    view.head = slat_stride(t, 1 + tokens);
-    return view;
+    *view = (slat_view){0};
+    if (!t) return;
+    view->data = slat_data(t);
+    view->type = (slat_type)slat_type_of(t->dtype);
+    view->batch = slat_stride(t, 0);
+    for (int32_t i = 0; i < tokens; i++) view->token[3 - tokens + i] = slat_stride(t, 1 + i);
+    view->head = slat_stride(t, 1 + tokens);
 }
 
 slat_view slat_vector_view(const DLTensor *t)

@@ -73,8 +73,8 @@ int64_t slat_stride(const DLTensor *t, int32_t dimension); /* in elements; row-m
 void *slat_data(const DLTensor *t);                        /* its first element; never NULL */
 int32_t slat_on_cpu(const slat_problem *p);
 
-/* [B, tokens..., H(, D)] as a view; absent where t is NULL. */
-slat_view slat_view_of(const DLTensor *t, int32_t tokens);
+/* [B, tokens..., H(, D)] as a view; absent where t is NULL. Written in place: see set_want() in attention.c. */
+void slat_set_view(slat_view *view, const DLTensor *t, int32_t tokens);
 /* [H] or another vector as a view whose `head` is the stride. */
 slat_view slat_vector_view(const DLTensor *t);
 

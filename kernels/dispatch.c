@@ -213,9 +213,10 @@ static slat_status dispatch(slat_problem *p, const slat_exec *exec)
 slat_status slat_dispatch(slat_problem *p, const slat_exec *exec)
 {
     char before[512];
-    snprintf(before, sizeof before, "%s", slat_error());
+    const size_t length = strlen(slat_error());
+    memcpy(before, slat_error(), length + 1);
     const slat_status status = dispatch(p, exec);
-    return status == SLAT_OK ? slat_fail(SLAT_OK, "%s", before) : status;
+    return status == SLAT_OK && strcmp(before, slat_error()) != 0 ? slat_fail(SLAT_OK, "%s", before) : status;
 }
 
 slat_status slat_backend(int32_t i, DLDevice device, const char **name, int32_t *rank)

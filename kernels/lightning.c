@@ -54,7 +54,9 @@ static slat_status check_inputs(slat_checker *c, const slat_lightning *t)
     SLAT_TRY(slat_check_tensor(c, &want, t->slopes));
     p->b = shape[0], p->tq = p->tk = shape[1];
     p->hq = p->hk = (int32_t)shape[2], p->d = (int32_t)shape[3], p->dv = (int32_t)dv;
-    p->q = slat_view_of(t->q, 1), p->k = slat_view_of(t->k, 1), p->v = slat_view_of(t->v, 1);
+    slat_set_view(&p->q, t->q, 1);
+    slat_set_view(&p->k, t->k, 1);
+    slat_set_view(&p->v, t->v, 1);
     p->decay.slopes = slat_vector_view(t->slopes);
     return SLAT_OK;
 }
@@ -127,7 +129,7 @@ static slat_status check_activation(slat_checker *c, const char *name, const DLT
                             .ndim = 4,
                             .shape = {p->b, p->tq, p->hq, width}};
     SLAT_TRY(slat_check_tensor(c, &want, t));
-    *out = slat_view_of(t, 1);
+    slat_set_view(out, t, 1);
     return SLAT_OK;
 }
 

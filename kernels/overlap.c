@@ -93,9 +93,22 @@ int32_t slat_overlap(const DLTensor *a, const DLTensor *b)
     return solve(&e, (int64_t)(last_b - first_a));
 }
 
+/* Each dimension steps over all that those behind it reach, as in every row-major layout. */
+static int32_t is_nested(const DLTensor *t)
+{
+    int64_t reach = 0;
+    for (int32_t i = t->ndim - 1; i >= 0; i--) {
+        if (t->shape[i] < 2) continue;
+        const int64_t stride = slat_stride(t, i);
+        if (stride <= reach) return 0;
+        reach += stride * (t->shape[i] - 1);
+    }
+    return 1;
+}
+
 int32_t slat_overlaps_itself(const DLTensor *t)
 {
-    if (is_empty(t)) return 0;
+    if (is_empty(t) || is_nested(t)) return 0;
     if (t->ndim > RANK) return 2;
     /* Two indices differ first (by the order of dimensions) in dimension i, there by 1 + x_i; elsewhere by any x. */
     for (int32_t i = 0; i < t->ndim; i++) {
