@@ -10,7 +10,8 @@ slat_status slat_cuda_failed(const char *what, cudaError_t error)
 }
 
 slat_session::slat_session(const slat_problem *p, const slat_run *run, bool plans)
-    : problem(*p), planning(plans), stream((cudaStream_t)run->stream), workspace((char *)run->workspace)
+    : problem(*p), deterministic(run->deterministic), planning(plans), stream((cudaStream_t)run->stream),
+      workspace((char *)run->workspace)
 {
     int current = 0;
     error = cudaGetDevice(&current);
@@ -57,7 +58,7 @@ slat_status slat_session::finish(slat_plan *plan)
     if (error != cudaSuccess) return slat_cuda_failed(planning ? "loading a kernel" : "launching a kernel", error);
     if (plan) {
         plan->workspace = bytes;
-        plan->deterministic = 1;
+        plan->deterministic = !order;
         plan->launches = launches;
     }
     return SLAT_OK;

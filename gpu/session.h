@@ -12,6 +12,7 @@ class slat_session
 {
   public:
     const slat_problem &problem;
+    const int32_t deterministic; /* what the caller asks for: 0 the default, 1 required, -1 not needed */
 
     slat_session(const slat_problem *p, const slat_run *run, bool planning);
     ~slat_session(); /* restores the current device */
@@ -53,6 +54,9 @@ class slat_session
     /* The kernels do not compute this problem: finish() says SLAT_UNSUPPORTED. Only while planning. */
     void refuse(const char *sentence) { refused = sentence; }
 
+    /* The result depends on the order in which blocks run. */
+    void varies() { order = true; }
+
     slat_status finish(slat_plan *plan); /* plan: NULL when run */
 
   private:
@@ -62,6 +66,7 @@ class slat_session
     size_t bytes = 0;
     int32_t launches = 0;
     const char *refused = NULL;
+    bool order = false;
     int previous = -1; /* the caller's device, where it is another one */
     cudaError_t error = cudaSuccess;
 };

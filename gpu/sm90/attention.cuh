@@ -14,14 +14,6 @@ inline slat_status unsupported(const char *sentence)
     return slat_cuda_host->fail(SLAT_UNSUPPORTED, "backend 'cuda-sm90': %s", sentence);
 }
 
-/* The largest power of 2 that divides n and is at most `limit`, as an exponent. */
-inline int twos(int n, int limit)
-{
-    int shift = 0;
-    while (n % (2 << shift) == 0 && 2 << shift <= limit) ++shift;
-    return shift;
-}
-
 constexpr const char *no_map = "tensors without elements, or strides that a "
                                "tensor map cannot hold, are not served";
 
@@ -32,17 +24,24 @@ inline int channels_of(const slat_problem &p)
     return most <= 64 ? 64 : most <= 96 ? 96 : most <= 128 ? 128 : most <= 192 ? 192 : 256;
 }
 
-inline slat_status check_forward(const slat_problem &p)
+/* What both passes ask for. */
+inline slat_status check_tensors(const slat_problem &p)
 {
     if (p.type != SLAT_BF16 && p.type != SLAT_F16)
         return unsupported("tensors of other types than f16 and bf16 are not served");
     if (!p.aligned || !p.strides16)
         return unsupported("data and strides that are no multiples of 16 bytes are not served");
     if (p.dv % 8) return unsupported("v: rows of a width that is no multiple of 8 channels are not served");
-    if (p.scale < 0) return unsupported("scale: negative ones are not served");
     if (p.tq > INT32_MAX - tile_rows || p.tk > INT32_MAX / 2)
         return unsupported("sequences of more than 2^30 tokens are not served");
     if (p.b * p.hq > INT32_MAX) return unsupported("more than 2^31 - 1 heads are not served");
+    return SLAT_OK;
+}
+
+inline slat_status check_forward(const slat_problem &p)
+{
+    SLAT_TRY(check_tensors(p));
+    if (p.scale < 0) return unsupported("scale: negative ones are not served");
     return SLAT_OK;
 }
 
@@ -72,29 +71,41 @@ struct forward_maps {
     CUtensorMap q, k, v, o;
 };
 
+/* Work items of 128 queries, `tiles` a head. */
+inline bool count_items(slat_session &session, const slat_problem &p, int64_t tiles, forward_call &call)
+{
+    const int64_t heads = p.b * p.hq, work = tiles * heads;
+    if (work > INT32_MAX / 2) {
+        session.refuse("more than 2^30 tiles of queries are not served");
+        return false;
+    }
+    call.tiles = (int32_t)tiles;
+    call.heads = (int32_t)heads;
+    call.group = heads_together(p);
+    call.small = small_tiles(p, tiles);
+    if (work > session.processors()) {
+        call.next = (int32_t *)session.take(1, sizeof(int32_t));
+        session.clear(call.next, sizeof(int32_t));
+    }
+    return true;
+}
+
+inline int64_t blocks_of(slat_session &session, const forward_call &call)
+{
+    return slat_min((int64_t)call.tiles * call.heads, session.processors());
+}
+
 /* Launches the loop for `tiles` items a head. */
 template <class T, int D, class Walk>
 void launch_forward(slat_session &session, const slat_problem &p, const Walk &walk, int64_t tiles, bool plain,
                     const forward_maps &maps)
 {
-    const int64_t heads = p.b * p.hq, work = tiles * heads, blocks = slat_min(work, session.processors());
-    if (work > INT32_MAX / 2) {
-        session.refuse("more than 2^30 tiles of queries are not served");
-        return;
-    }
     forward_call call = {};
+    if (!count_items(session, p, tiles, call)) return;
     call.plain = plain;
-    call.tiles = (int32_t)tiles;
-    call.heads = (int32_t)heads;
-    call.group = heads_together(p);
-    call.small = small_tiles(p, tiles);
     call.scale = (float)(p.scale * 1.4426950408889634);
-    if (work > blocks) {
-        call.next = (int32_t *)session.take(1, sizeof(int32_t));
-        session.clear(call.next, sizeof(int32_t));
-    }
-    session.launch_wide(softmax_forward<T, D, Walk>, blocks, softmax_threads, sizeof(forward_room<D, Walk>) + 1024, p,
-                        walk, call, maps.q, maps.k, maps.v, maps.o);
+    session.launch_wide(softmax_forward<T, D, Walk>, blocks_of(session, call), softmax_threads,
+                        sizeof(forward_room<D, Walk>) + 1024, p, walk, call, maps.q, maps.k, maps.v, maps.o);
 }
 
 /* A walk over sequences. run: tokens of K and V that come in one copy. */

@@ -72,6 +72,28 @@ __device__ __forceinline__ void proxy_fence()
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+/* What this thread wrote before, in either way, comes before what it or those that it tells do afterwards in the other
+ * way: by plain loads and stores, or by the copy engine. */
+__device__ __forceinline__ void proxy_fence_all()
+{
+    asm volatile("fence.proxy.async;" ::: "memory");
+}
+
+/* ---- counters in memory, between blocks ---- */
+
+__device__ __forceinline__ int32_t counter_read(const int32_t *counter)
+{
+    int32_t value;
+    asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(value) : "l"(counter) : "memory");
+    return value;
+}
+
+/* Adds 1, after everything that this thread did before. */
+__device__ __forceinline__ void counter_add(int32_t *counter)
+{
+    asm volatile("red.release.gpu.global.add.s32 [%0], 1;" ::"l"(counter) : "memory");
+}
+
 /* ---- registers ---- */
 
 /* A warp group gives registers back, or waits for more: `count` a thread from here on. */
@@ -130,10 +152,10 @@ __device__ __forceinline__ void store_commit()
     asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
 
-/* Until this thread's committed stores have read their shared memory. */
-__device__ __forceinline__ void store_wait_read()
+/* Until this thread's committed stores, but the last `pending` ones, have read their shared memory. */
+template <int pending = 0> __device__ __forceinline__ void store_wait_read()
 {
-    asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(pending) : "memory");
 }
 
 /* Until they have been written. */
@@ -145,6 +167,23 @@ __device__ __forceinline__ void store_wait()
 __device__ __forceinline__ void prefetch_map(const CUtensorMap *map)
 {
     asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+
+/* `bytes` bytes (a multiple of 16) into shared memory; they count on the barrier. */
+__device__ __forceinline__ void load_bytes(void *to, const void *from, uint32_t bytes, uint64_t *barrier)
+{
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                     shared_address(to)),
+                 "l"(from), "r"(bytes), "r"(shared_address(barrier))
+                 : "memory");
+}
+
+/* Adds `bytes` bytes of floats (a multiple of 16) to memory; committed and waited for as stores are. */
+__device__ __forceinline__ void add_floats(float *to, const void *from, uint32_t bytes)
+{
+    asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(to),
+                 "r"(shared_address(from)), "r"(bytes)
+                 : "memory");
 }
 
 /* ---- plain copies ---- */
@@ -187,6 +226,23 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&x)[4], uint3
                  : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
                  : "r"(address)
                  : "memory");
+}
+
+__device__ __forceinline__ void store_floats(uint32_t address, float a, float b, float c, float d)
+{
+    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(address), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+}
+
+__device__ __forceinline__ void store_floats(uint32_t address, float a, float b)
+{
+    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(address), "f"(a), "f"(b) : "memory");
+}
+
+__device__ __forceinline__ float2 load_floats(uint32_t address)
+{
+    float2 x;
+    asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(x.x), "=f"(x.y) : "r"(address) : "memory");
+    return x;
 }
 
 __device__ __forceinline__ void store_zeros(uint32_t address)
@@ -234,6 +290,19 @@ __device__ __forceinline__ uint32_t pack(__half, float a, float b)
     uint32_t r;
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(b), "f"(a));
     return r;
+}
+
+/* The other way. */
+__device__ __forceinline__ float2 unpack(__nv_bfloat16, uint32_t x)
+{
+    return make_float2(__uint_as_float(x << 16), __uint_as_float(x & 0xffff0000u));
+}
+
+__device__ __forceinline__ float2 unpack(__half, uint32_t x)
+{
+    __half2_raw both;
+    both.x = (unsigned short)x, both.y = (unsigned short)(x >> 16);
+    return __half22float2(__half2(both));
 }
 
 } // namespace sm90

@@ -28,6 +28,21 @@ struct sequence {
             load_box(to + c * tile_rows * row_bytes, map, barrier, c * chunk, item.first, item.h, item.b);
     }
 
+    template <int chunks>
+    static __device__ __forceinline__ void load_keys(const slat_problem &, uint8_t *to, const CUtensorMap *map,
+                                                     uint64_t *barrier, const work_item &item)
+    {
+#pragma unroll
+        for (int c = 0; c < chunks; ++c)
+            load_box(to + c * tile_rows * row_bytes, map, barrier, c * chunk, item.first, item.h, item.b);
+    }
+
+    static __device__ __forceinline__ void store_keys(const slat_problem &, const CUtensorMap *map, const uint8_t *from,
+                                                      int c, int group, const work_item &item)
+    {
+        store_box(map, from, c * chunk, item.first + group * group_rows, item.h, item.b);
+    }
+
     static __device__ __forceinline__ void store_queries(const slat_problem &, const CUtensorMap *map,
                                                          const uint8_t *from, int c, int group, const work_item &item)
     {

@@ -129,7 +129,7 @@ template <class T, int D> void enqueue_sharded(slat_session &session)
 {
     sharded walk = {};
     walk.block = session.problem.shards.block;
-    walk.cut(walk.block, tile_shape<D>::keys);
+    walk.cut(walk.block, tile_shape<D>::keys, tile_shape<D>::keys);
     walk.runs = (walk.block + walk.run - 1) / walk.run;
     walk.step_blocks = walk.copies / walk.runs;
     walk.step_runs = walk.copies % walk.runs;

@@ -7,6 +7,10 @@
 
 slat_status slat_sm90_block_sparse_check(const slat_problem &);
 void slat_sm90_block_sparse(slat_session &);
+slat_status slat_sm90_block_sparse_backward_check(const slat_problem &);
+void slat_sm90_block_sparse_backward(slat_session &);
+/* Of a block layout, for both passes. */
+slat_status slat_sm90_block_layout_check(const slat_layout &);
 slat_status slat_sm90_neighborhood_check(const slat_problem &);
 void slat_sm90_neighborhood(slat_session &);
 slat_status slat_sm90_sharded_check(const slat_problem &);

@@ -51,7 +51,9 @@ __global__ void __launch_bounds__(softmax_threads, 1)
     if (group == 0) {
         registers_give<40>();
         const int warp = __shfl_sync(~0u, threadIdx.x / warp_lanes, 0);
-        if (warp == 0) walk_items<D>(s, p, walk, call);
+        if (warp == 0)
+            walk_items(s, p, walk, call.tiles * call.heads, call.next, blockIdx.x, gridDim.x,
+                       [&](int n) { return item_of(p, walk, call, n); });
         if (warp == 1) load_keys<D>(s, p, walk, q, k);
         if (warp == 2) load_values<D>(s, p, walk, v);
     } else {

@@ -26,17 +26,17 @@ __device__ __forceinline__ work_item item_of(const slat_problem &p, const Walk &
     return item;
 }
 
-/* Takes items and writes the notes of their tiles. */
-template <int D, class Walk>
-__device__ __forceinline__ void walk_items(forward_room<D, Walk> &s, const slat_problem &p, const Walk &walk,
-                                           const forward_call &call)
+/* Takes items, `first` and then those that the counter (as in forward_call) gives from `others` on; the n-th one is
+ * item_of(n). Writes the notes of their tiles. */
+template <class Walk, class Room, class ItemOf>
+__device__ __forceinline__ void walk_items(Room &s, const slat_problem &p, const Walk &walk, int work, int32_t *counter,
+                                           int first, int others, const ItemOf &item_of)
 {
-    typedef forward_room<D, Walk> room;
-    const int lane = threadIdx.x % warp_lanes, work = call.tiles * call.heads;
-    ring<room::items> items;
-    ring<room::notes> note;
-    for (int n = blockIdx.x; n < work;) {
-        work_item item = item_of(p, walk, call, n);
+    const int lane = threadIdx.x % warp_lanes;
+    ring<Room::items> items;
+    ring<Room::notes> note;
+    for (int n = first; n < work;) {
+        work_item item = item_of(n);
         typename Walk::cursor cursor(p, walk, item);
         item.tiles = cursor.more();
         barrier_wait(&s.item_empty[items.slot], items.parity ^ 1);
@@ -60,7 +60,7 @@ __device__ __forceinline__ void walk_items(forward_room<D, Walk> &s, const slat_
         }
         items.advance();
         n = work;
-        if (call.next && lane == 0) n = gridDim.x + atomicAdd(call.next, 1); /* no earlier: others may be quicker */
+        if (counter && lane == 0) n = others + atomicAdd(counter, 1); /* no earlier: others may be quicker */
         n = __shfl_sync(~0u, n, 0);
     }
     barrier_wait(&s.item_empty[items.slot], items.parity ^ 1);

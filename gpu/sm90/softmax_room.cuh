@@ -11,6 +11,14 @@ namespace sm90
 constexpr int tile_rows = 128, group_rows = 64, softmax_threads = 384;
 constexpr int warp_lanes = 32, group_threads = 128, consumer_warps = 8;
 
+/* The largest power of 2 that divides n and is at most `limit`, as an exponent. */
+inline int twos(int n, int limit)
+{
+    int shift = 0;
+    while (n % (2 << shift) == 0 && 2 << shift <= limit) ++shift;
+    return shift;
+}
+
 /* What a group's queries see of a tile. */
 enum sight : int32_t { sees_none, sees_part, sees_all };
 

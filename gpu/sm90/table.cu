@@ -60,6 +60,9 @@ int32_t rank(DLDevice device)
 
 constexpr entry block_sparse = {"block_sparse_sm90", slat_sm90_block_sparse_check, slat_sm90_block_sparse};
 
+constexpr entry block_sparse_backward = {"block_sparse_backward_sm90", slat_sm90_block_sparse_backward_check,
+                                         slat_sm90_block_sparse_backward};
+
 constexpr entry neighborhood = {"neighborhood_sm90", slat_sm90_neighborhood_check, slat_sm90_neighborhood};
 
 constexpr entry sharded = {"sharded_sm90", slat_sm90_sharded_check, slat_sm90_sharded};
@@ -88,13 +91,13 @@ const slat_backend_table slat_sm90_table = {
     kDLCUDA,
     rank,
     {
-        {kernel_of<block_sparse_decode, block_sparse>, none}, /* block_sparse */
-        {kernel_of<neighborhood_decode, neighborhood>, none}, /* neighborhood */
-        {kernel_of<sharded_decode, sharded>, none},           /* sharded */
-        {kernel_of<landmark_decode>, none},                   /* landmark */
-        {kernel_of<lightning>, kernel_of<lightning>},         /* lightning */
-        {kernel_of<lightning_step>, none},                    /* lightning_step */
-        {none, none},                                         /* merge */
-        {none, none},                                         /* transpose */
+        {kernel_of<block_sparse_decode, block_sparse>, kernel_of<block_sparse_backward>}, /* block_sparse */
+        {kernel_of<neighborhood_decode, neighborhood>, none},                             /* neighborhood */
+        {kernel_of<sharded_decode, sharded>, none},                                       /* sharded */
+        {kernel_of<landmark_decode>, none},                                               /* landmark */
+        {kernel_of<lightning>, kernel_of<lightning>},                                     /* lightning */
+        {kernel_of<lightning_step>, none},                                                /* lightning_step */
+        {none, none},                                                                     /* merge */
+        {none, none},                                                                     /* transpose */
     },
 };

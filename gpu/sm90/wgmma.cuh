@@ -2,7 +2,8 @@
  *
  * wgmma<T, N>::ss(c, a, b, add): both operands in shared memory; rs(c, a, b, add): the left one in registers. `add` 0
  * clears c before. The right operand is [N][16] in shared memory, or [16][N] where `across` is set (the wanted index
- * runs along a row). Between wgmma_fence() and wgmma_wait() nobody may touch the registers of a product in flight.
+ * runs along a row); `across_left`: the left one is [16][64] likewise. Between wgmma_fence() and wgmma_wait() nobody
+ * may touch the registers of a product in flight.
  *
  * Accumulators: thread t of the warp group holds rows 16 (t / 32) + t % 32 / 4 and that + 8; c[4 i], c[4 i + 1] are
  * columns 8 i + 2 (t % 4) and the next of the first row, c[4 i + 2], c[4 i + 3] of the second one. Packed two by two
@@ -58,6 +59,7 @@ template <int N> __device__ __forceinline__ void wgmma_ended(float (&c)[N])
 
 template <class T, int N> struct wgmma;
 
+#define SLAT_NAMES_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
 #define SLAT_NAMES_32                                                          \
     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "   \
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
@@ -66,23 +68,24 @@ template <class T, int N> struct wgmma;
 #define SLAT_NAMES_64 \
     SLAT_NAMES_48 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 #define SLAT_SUMS_4(i)  "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3])
-#define SLAT_SUMS_16(i) SLAT_SUMS_4(i), SLAT_SUMS_4(i + 4), SLAT_SUMS_4(i + 8), SLAT_SUMS_4(i + 12)
-#define SLAT_SUMS_32    SLAT_SUMS_16(0), SLAT_SUMS_16(16)
-#define SLAT_SUMS_48    SLAT_SUMS_32, SLAT_SUMS_16(32)
-#define SLAT_SUMS_64    SLAT_SUMS_48, SLAT_SUMS_16(48)
+#define SLAT_SIXTEEN(i) SLAT_SUMS_4(i), SLAT_SUMS_4(i + 4), SLAT_SUMS_4(i + 8), SLAT_SUMS_4(i + 12)
+#define SLAT_SUMS_16    SLAT_SIXTEEN(0)
+#define SLAT_SUMS_32    SLAT_SIXTEEN(0), SLAT_SIXTEEN(16)
+#define SLAT_SUMS_48    SLAT_SUMS_32, SLAT_SIXTEEN(32)
+#define SLAT_SUMS_64    SLAT_SUMS_48, SLAT_SIXTEEN(48)
 
 /* COUNT accumulators are operands 0 to COUNT - 1; Fi is the number of the i-th operand after them. */
 #define SLAT_WGMMA(T, TYPE, N, COUNT, F0, F1, F2, F3, F4, F5, F6, F7)                                                       \
     template <> struct wgmma<T, N> {                                                                                    \
-        template <int across = 0> static __device__ __forceinline__ void ss(float (&c)[COUNT], uint32_t a, uint32_t b,  \
-                                                                            int add)                                    \
+        template <int across = 0, int across_left = 0>                                                                  \
+        static __device__ __forceinline__ void ss(float (&c)[COUNT], uint32_t a, uint32_t b, int add)                   \
         {                                                                                                               \
             asm volatile("{\n.reg .pred add;\n.reg .b64 a, b;\nsetp.ne.b32 add, %" #F2 ", 0;\n"                        \
                          "mov.b64 a, {%" #F0 ", %" #F4 "};\nmov.b64 b, {%" #F1 ", %" #F4 "};\n"                         \
                          "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" SLAT_NAMES_##COUNT        \
-                         "}, a, b, add, 1, 1, 0, %" #F3 ";\n}"                                                          \
+                         "}, a, b, add, 1, 1, %" #F5 ", %" #F3 ";\n}"                                                    \
                          : SLAT_SUMS_##COUNT                                                                            \
-                         : "r"(a), "r"(b), "r"(add), "n"(across), "n"(operand_rest));                                   \
+                         : "r"(a), "r"(b), "r"(add), "n"(across), "n"(operand_rest), "n"(across_left));                 \
         }                                                                                                               \
         template <int across = 0> static __device__ __forceinline__ void rs(float (&c)[COUNT], const uint32_t *a,       \
                                                                             uint32_t b, int add)                        \
@@ -96,18 +99,22 @@ template <class T, int N> struct wgmma;
         }                                                                                                               \
     };
 
+SLAT_WGMMA(__nv_bfloat16, "bf16", 32, 16, 16, 17, 18, 19, 20, 21, 22, 23)
 SLAT_WGMMA(__nv_bfloat16, "bf16", 64, 32, 32, 33, 34, 35, 36, 37, 38, 39)
 SLAT_WGMMA(__nv_bfloat16, "bf16", 96, 48, 48, 49, 50, 51, 52, 53, 54, 55)
 SLAT_WGMMA(__nv_bfloat16, "bf16", 128, 64, 64, 65, 66, 67, 68, 69, 70, 71)
+SLAT_WGMMA(__half, "f16", 32, 16, 16, 17, 18, 19, 20, 21, 22, 23)
 SLAT_WGMMA(__half, "f16", 64, 32, 32, 33, 34, 35, 36, 37, 38, 39)
 SLAT_WGMMA(__half, "f16", 96, 48, 48, 49, 50, 51, 52, 53, 54, 55)
 SLAT_WGMMA(__half, "f16", 128, 64, 64, 65, 66, 67, 68, 69, 70, 71)
 
 #undef SLAT_WGMMA
+#undef SLAT_NAMES_16
 #undef SLAT_NAMES_32
 #undef SLAT_NAMES_48
 #undef SLAT_NAMES_64
 #undef SLAT_SUMS_4
+#undef SLAT_SIXTEEN
 #undef SLAT_SUMS_16
 #undef SLAT_SUMS_32
 #undef SLAT_SUMS_48

@@ -66,7 +66,8 @@ static void *work(void *argument)
     gpu_room room = {.memory = w->p->memory};
     w->right = d && !d->stream_create(&stream, STREAM_OWN);
     for (int n = 0; w->right && n < 8; n++) {
-        const slat_exec exec = gpu_exec(&room, w->backend, stream);
+        slat_exec exec = gpu_exec(&room, w->backend, stream);
+        exec.deterministic = 1;
         for (problem_pass pass = PASS_FORWARD; pass <= w->last; pass++)
             w->right &= problem_call(w->p, pass, &exec) == SLAT_OK;
         w->right &= !d->stream_wait(stream);
@@ -91,7 +92,8 @@ static void together(const row *rows, int devices)
         w[n] = (worker){gpu_problem_on(m, given, given->pass, LAYOUT_PLAIN), given->pass, rows[n].backend, false};
         want[n] = gpu_problem(given, given->pass, LAYOUT_PLAIN);
         gpu_room room = {0};
-        const slat_exec exec = gpu_exec(&room, rows[n].backend, NULL);
+        slat_exec exec = gpu_exec(&room, rows[n].backend, NULL);
+        exec.deterministic = 1;
         call_passes(want[n], given->pass, &exec);
         gpu_room_end(&room);
         problem_free(given);

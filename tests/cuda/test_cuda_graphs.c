@@ -32,7 +32,7 @@ static bool record(recording *r, caller *call, void *subject, problem_pass last,
     slat_plan plans[PASS_COUNT] = {{0}};
     *r = (recording){0};
     for (problem_pass pass = PASS_FORWARD; pass <= last; pass++) {
-        const slat_exec exec = {.backend = backend, .plan = &plans[pass]};
+        const slat_exec exec = {.backend = backend, .deterministic = 1, .plan = &plans[pass]};
         if (!CHECK(call(subject, pass, &exec) == SLAT_OK, "plan: %s", slat_error())) return false;
         if (!plans[pass].workspace) continue;
         r->rooms[pass] = gpu_memory()->allocate(gpu_memory(), plans[pass].workspace);
@@ -43,6 +43,7 @@ static bool record(recording *r, caller *call, void *subject, problem_pass last,
     for (problem_pass pass = PASS_FORWARD; pass <= last; pass++) {
         const slat_exec exec = {.backend = backend,
                                 .stream = r->stream,
+                                .deterministic = 1,
                                 .workspace = r->rooms[pass],
                                 .workspace_bytes = plans[pass].workspace};
         const slat_status s = call(subject, pass, &exec);
@@ -71,7 +72,8 @@ static bool call_directly(caller *call, void *subject, problem_pass last, const 
     bool right = true;
     for (problem_pass pass = PASS_FORWARD; right && pass <= last; pass++) {
         gpu_room room = {0};
-        const slat_exec exec = gpu_exec(&room, backend, NULL);
+        slat_exec exec = gpu_exec(&room, backend, NULL);
+        exec.deterministic = 1;
         const slat_status s = call(subject, pass, &exec);
         right = CHECK(s == SLAT_OK && gpu_room_end(&room), "%s: %s, %s", problem_pass_name(pass), slat_status_name(s),
                       slat_error());

@@ -1,0 +1,319 @@
+/* Block-sparse and dense attention by key: the query tiles that see 128 keys.
+ *
+ * The keys may belong to several block columns, each with a list of query blocks. As in block_rows.cuh a warp merges
+ * the lists, one a lane, and fills tiles with runs of queries; query heads of one key head follow each other. Tiles
+ * ascend: so the items of a causal head, which run side by side, begin at different queries, and seldom add to one dq
+ * at the same time. Bad entries of the transposed layout are left out.
+ */
+#ifndef SLAT_SM90_BLOCK_COLUMNS_CUH
+#define SLAT_SM90_BLOCK_COLUMNS_CUH
+#include "runs.cuh"
+
+namespace sm90
+{
+
+struct block_columns : runs_of_keys {
+    const int32_t *t_indptr, *t_indices; /* NULL where dense */
+    int32_t block_q, block_k;            /* dense: the whole sequence is one block column of blocks of one tile */
+    int32_t lists, lists_shift;          /* lists of an item; log2 of the keys that share one */
+    int32_t runs;                        /* of a block */
+
+    /* The layout by key block: the problem's own, or one made in workspace. In tiles of `queries`. */
+    static block_columns of(const slat_layout &l, const int32_t *t_indptr, const int32_t *t_indices, int queries)
+    {
+        block_columns walk = {};
+        walk.t_indptr = t_indptr;
+        walk.t_indices = t_indices;
+        walk.block_q = l.indptr ? l.block_q : 64;
+        walk.block_k = l.indptr ? l.block_k : tile_rows;
+        walk.lists_shift = twos(walk.block_k, tile_rows);
+        walk.lists = tile_rows >> walk.lists_shift;
+        walk.cut(walk.block_q, queries, 64);
+        walk.runs = walk.block_q / walk.run;
+        return walk;
+    }
+
+    struct note {
+        int32_t first[16];  /* of each run; past the last query's tile: nothing */
+        uint16_t lists[16]; /* those that name the run */
+        uint16_t head;
+        uint8_t clears_queries; /* some of its queries see none of the item's keys */
+        uint8_t clears_keys;    /* the item's first tile: some of its keys are seen by no query */
+    };
+
+    __device__ __forceinline__ int head(const note &told) const { return told.head; }
+    __device__ __forceinline__ int32_t row(const note &told, int i) const { return told.first[i]; }
+    __device__ __forceinline__ bool clears_queries(const note &told) const { return told.clears_queries; }
+    __device__ __forceinline__ bool clears_keys(const note &told) const { return told.clears_keys; }
+
+    /* One list: entries `begin` to `end` - 1. */
+    struct list {
+        int32_t begin, end;
+    };
+
+    __device__ __forceinline__ list list_of(const slat_problem &p, const work_item &item, int h, int n) const
+    {
+        const slat_layout &l = p.layout;
+        const int32_t key = item.first + (n << lists_shift);
+        if (n >= lists || key >= p.tk) return {0, 0};
+        if (!l.indptr) {
+            const int64_t first = l.causal ? slat_max(key - (p.tk - p.tq), 0) : 0;
+            return {(int32_t)(first / block_q), (int32_t)((p.tq + block_q - 1) / block_q)};
+        }
+        const int32_t *column = t_indptr + slat_layout_row(&l, l.columns, item.b, h, p.hq, key / block_k);
+        return {min(max(column[0], 0), (int32_t)l.entries), min(max(column[1], 0), (int32_t)l.entries)};
+    }
+
+    /* An entry of a list; less than any outside it. */
+    __device__ __forceinline__ int32_t fetch(const list &x, int32_t e) const
+    {
+        return e >= x.begin && e < x.end ? t_indices[e] : INT32_MIN;
+    }
+
+    static __device__ __forceinline__ bool good(const slat_problem &p, int32_t block, int32_t before)
+    {
+        return block >= 0 && block < p.layout.rows && block > before;
+    }
+
+    /* Past the last key of piece n that any query of the key head sees; its first one where none does. */
+    __device__ int32_t seen_end(const slat_problem &p, const work_item &item, int n) const
+    {
+        const int32_t first = item.first + (n << lists_shift),
+                      end = (int32_t)slat_min(first + (1 << lists_shift), p.tk);
+        const int heads = p.hq / p.hk;
+        int32_t seen = first;
+        for (int h = item.h * heads; h < (item.h + 1) * heads; ++h) {
+            list x = list_of(p, item, h, n);
+            int32_t block = -1;
+            while (block < 0 && --x.end >= x.begin) {
+                block = p.layout.indptr ? t_indices[x.end] : x.end;
+                if (p.layout.indptr && !good(p, block, fetch(x, x.end - 1))) block = -1;
+            }
+            if (block < 0) continue;
+            const int64_t last = slat_min((int64_t)(block + 1) * block_q, p.tq) - 1 + p.tk - p.tq;
+            seen = max(seen, p.layout.causal ? (int32_t)slat_min(last + 1, end) : end);
+        }
+        return seen;
+    }
+
+    struct cursor {
+        const slat_problem &p;
+        const block_columns &walk;
+        const work_item item;
+        list own;            /* this lane's list, from the entry in hand on */
+        int32_t at[3];       /* what stands there, and at the two after it: fetched two steps ahead */
+        int32_t block;       /* the query block in hand; INT32_MAX: the list is through */
+        int32_t front, part; /* the least block of all lists, and which of its runs is next; INT32_MAX: none is left */
+        uint32_t named;      /* lists at `front` */
+        int head, last_head;
+        bool clears_keys;
+
+        __device__ __forceinline__ cursor(const slat_problem &p, const block_columns &walk, const work_item &item)
+            : p(p), walk(walk), item(item)
+        {
+            const int lane = threadIdx.x % warp_lanes, heads = p.hq / p.hk;
+            bool clears = false;
+            if (lane < walk.lists) {
+                const int64_t end = item.first + ((int64_t)(lane + 1) << walk.lists_shift);
+                clears = walk.seen_end(p, item, lane) < slat_min(end, p.tk);
+            }
+            clears_keys = __any_sync(~0u, clears);
+            head = item.h * heads;
+            last_head = head + heads - 1;
+            begin();
+            settle();
+        }
+
+        /* Turns to the lists of `head`. */
+        __device__ __forceinline__ void begin()
+        {
+            own = walk.list_of(p, item, head, threadIdx.x % warp_lanes);
+            if (p.layout.indptr) {
+                at[0] = INT32_MIN;
+                at[1] = walk.fetch(own, own.begin);
+                at[2] = walk.fetch(own, own.begin + 1);
+            }
+            --own.begin;
+            step();
+        }
+
+        /* Takes the next good entry of this lane's list. */
+        __device__ __forceinline__ void step()
+        {
+            block = INT32_MAX;
+            while (++own.begin < own.end) {
+                if (!p.layout.indptr) {
+                    block = own.begin;
+                    return;
+                }
+                const int32_t before = at[0];
+                at[0] = at[1], at[1] = at[2], at[2] = walk.fetch(own, own.begin + 2);
+                if (good(p, at[0], before)) {
+                    block = at[0];
+                    return;
+                }
+            }
+        }
+
+        __device__ __forceinline__ int32_t run_at() const { return front * walk.block_q + part * walk.run; }
+
+        /* The first query that sees a key of the lists in `named`. */
+        __device__ __forceinline__ int32_t sees_from(uint32_t named) const
+        {
+            if (!p.layout.causal) return 0;
+            return item.first + ((__ffs(named) - 1) << walk.lists_shift) - (int32_t)(p.tk - p.tq);
+        }
+
+        /* Whether the run in hand is one of the block's, and has queries. */
+        __device__ __forceinline__ bool has_run() const { return part < walk.runs && run_at() < p.tq; }
+
+        /* Finds the least block and its first run whose queries see something. */
+        __device__ __forceinline__ void settle()
+        {
+            for (;;) {
+                front = (int32_t)__reduce_min_sync(~0u, (unsigned)block);
+                if (front == INT32_MAX) {
+                    if (head == last_head) return;
+                    ++head;
+                    begin();
+                    continue;
+                }
+                named = __ballot_sync(~0u, block == front);
+                part = 0;
+                while (has_run() && run_at() + walk.run <= sees_from(named)) ++part;
+                if (has_run()) return;
+                if (block == front) step();
+            }
+        }
+
+        __device__ __forceinline__ bool more() const { return front != INT32_MAX; }
+
+        /* Leaves the run in hand. */
+        __device__ __forceinline__ void advance()
+        {
+            ++part;
+            if (has_run()) return;
+            if (block == front) step();
+            settle();
+        }
+
+        /* What 64 keys are seen of, by a run. */
+        __device__ __forceinline__ bool some(int32_t first, uint32_t named, uint32_t own) const
+        {
+            return (named & own) && first + walk.run > sees_from(named & own);
+        }
+        __device__ __forceinline__ bool all(int32_t first, uint32_t named, uint32_t own, int group) const
+        {
+            const int32_t end = item.first + (group + 1) * group_rows;
+            return (named & own) == own && end <= p.tk &&
+                   (!p.layout.causal || first + (int32_t)(p.tk - p.tq) >= end - 1);
+        }
+
+        __device__ __forceinline__ void next(int32_t (&sight)[2], note &told)
+        {
+            const int lane = threadIdx.x % warp_lanes, from = head;
+            int32_t first = (int32_t)((p.tq + 63) / 64 * 64);
+            uint32_t lists = 0;
+            int n = 0;
+            for (; n < walk.copies && more() && head == from; ++n) {
+                if (lane == n) {
+                    first = run_at();
+                    lists = named;
+                }
+                __syncwarp();
+                advance();
+            }
+            const bool mine = lane < n;
+            if (lane < walk.copies) {
+                told.first[lane] = first;
+                told.lists[lane] = (uint16_t)lists;
+            }
+            const bool clears = __any_sync(~0u, mine && first < sees_from(lists));
+            if (lane == 0) {
+                told.head = (uint16_t)from;
+                told.clears_queries = clears;
+                told.clears_keys = clears_keys;
+            }
+            clears_keys = false;
+#pragma unroll
+            for (int g = 0; g < 2; ++g) {
+                const uint32_t own = walk.own_lists(g);
+                const bool any = __any_sync(~0u, mine && some(first, lists, own));
+                const bool whole = __all_sync(~0u, !mine || all(first, lists, own, g));
+                if (lane == 0) sight[g] = !any ? sees_none : whole ? sees_all : sees_part;
+            }
+        }
+    };
+
+    /* The lists of a group's keys. */
+    __device__ __forceinline__ uint32_t own_lists(int group) const
+    {
+        const int half = lists / 2;
+        return lists == 1 ? 1 : ((1u << half) - 1) << group * half;
+    }
+
+    struct keys {
+        const slat_problem &p;
+        const block_columns &walk;
+        const int32_t first; /* of the thread's two keys, 8 apart */
+        const int row;
+
+        __device__ __forceinline__ keys(const slat_problem &p, const block_columns &walk, const work_item &item,
+                                        int row)
+            : p(p), walk(walk), first(item.first + row), row(row)
+        {
+        }
+
+        __device__ __forceinline__ void mask(const note &told, uint32_t (&mask)[2]) const
+        {
+#pragma unroll
+            for (int r = 0; r < 2; ++r) {
+                const int32_t key = first + 8 * r,
+                              from = p.layout.causal ? key - (int32_t)(p.tk - p.tq) : -1; /* the first query */
+                const int list = (row + 8 * r) >> walk.lists_shift;
+                mask[r] = 0;
+                if (key >= p.tk) continue;
+#pragma unroll 1
+                for (int n = 0; n < walk.copies; ++n)
+                    if (told.lists[n] >> list & 1)
+                        mask[r] |= walk.run_columns(n, walk.run) & ~walk.run_columns(n, from - told.first[n]);
+            }
+        }
+    };
+
+    /* Zeroes the rows of Q and dO that see none of the item's keys: 128 threads. */
+    template <int chunks, int queries>
+    __device__ __forceinline__ void clear_queries(const slat_problem &p, const note &told, const work_item &item,
+                                                  uint32_t q, uint32_t grad_o, int thread) const
+    {
+        for (int row = thread / 8; row < queries; row += group_threads / 8) {
+            const int n = row >> run_shift;
+            const int32_t from = told.lists[n] ? item.first + ((__ffs(told.lists[n]) - 1) << lists_shift) : 0;
+            if (told.first[n] + (row & (run - 1)) + (int32_t)(p.tk - p.tq) >= from) continue;
+#pragma unroll
+            for (int c = 0; c < chunks; ++c) {
+                store_zeros(q + (c * queries + row) * row_bytes + thread % 8 * 16);
+                store_zeros(grad_o + (c * queries + row) * row_bytes + thread % 8 * 16);
+            }
+        }
+    }
+
+    /* Zeroes a group's rows of K and V that no query sees. */
+    template <int chunks>
+    __device__ __forceinline__ void clear_keys(const slat_problem &p, const work_item &item, uint32_t k, uint32_t v,
+                                               int group, int thread) const
+    {
+        for (int row = thread / 8; row < group_rows; row += group_threads / 8) {
+            const int at = group * group_rows + row;
+            if (item.first + at < seen_end(p, item, at >> lists_shift)) continue;
+#pragma unroll
+            for (int c = 0; c < chunks; ++c) {
+                store_zeros(k + (c * tile_rows + at) * row_bytes + thread % 8 * 16);
+                store_zeros(v + (c * tile_rows + at) * row_bytes + thread % 8 * 16);
+            }
+        }
+    }
+};
+
+} // namespace sm90
+#endif

@@ -1,0 +1,147 @@
+/* The producers of grad_keys, a warp each: one walks (walk_items), one copies K, V, Q and dO, one writes what the
+ * consumers leave for it, one turns sums into dq (convert_sums).
+ */
+#ifndef SLAT_SM90_GRAD_PRODUCE_CUH
+#define SLAT_SM90_GRAD_PRODUCE_CUH
+#include "grad_sums.cuh"
+#include "softmax_produce.cuh"
+
+namespace sm90
+{
+
+/* Item n: heads in groups whose queries stay in the cache together; early keys first, for they may have most to do. */
+template <bool adds, class Walk>
+__device__ __forceinline__ work_item key_item(const slat_problem &p, const Walk &walk, const grad_call &call, int n)
+{
+    const int whole = call.group * call.tiles, group = n / whole, rest = n - group * whole;
+    const int heads = min(call.group, call.heads - group * call.group);
+    const int head = group * call.group + rest % heads;
+    work_item item = {1, 0, 0, 0, head % p.hk, head / p.hk, 0};
+    if (adds) wait_for_place(p, call, group);
+    walk.place(p, item, rest / heads);
+    return item;
+}
+
+template <int D, bool adds, class Walk>
+__device__ __forceinline__ void load_key_items(key_room<D, adds, Walk> &s, const slat_problem &p, const Walk &walk,
+                                               const grad_call &call, const CUtensorMap &q, const CUtensorMap &k,
+                                               const CUtensorMap &v, const CUtensorMap &grad_o)
+{
+    typedef grad_shape<D> shape;
+    typedef key_room<D, adds, Walk> room;
+    const int lane = threadIdx.x % warp_lanes;
+    const int64_t rows = grad_rows(p.tq);
+    ring<room::queries> query;
+    ring<room::grads> grad;
+    uint32_t item_parity = 0;
+    for (ring<room::notes> note;; note.advance()) {
+        barrier_wait(&s.note_full[note.slot], note.parity);
+        const tile_note<Walk> &told = s.note[note.slot];
+        if (told.item < 0) break;
+        const work_item item = s.item[told.item];
+        int at = query.slot;
+        barrier_wait(&s.q_empty[at], query.parity ^ 1);
+        if (lane == 0) barrier_expect(&s.q_full[at], shape::query_bytes + shape::number_bytes);
+        __syncwarp();
+        const int head = walk.head(told.tile);
+        for (int i = lane; i < shape::chunks * walk.copies; i += warp_lanes)
+            walk.load(told.tile, i, s.q[at], &q, &s.q_full[at], head, item.b);
+        if (lane < walk.copies) {
+            const int32_t first = walk.row(told.tile, lane);
+            const int64_t row = first < rows ? (item.b * (int64_t)p.hq + head) * rows + first : p.b * p.hq * rows;
+            const int to = lane * walk.run / grad_group * number_floats * sizeof(float);
+            load_bytes(s.numbers[at] + to, call.numbers + row / grad_group * number_floats,
+                       walk.run / grad_group * number_floats * sizeof(float), &s.q_full[at]);
+        }
+        if (told.begins) {
+            barrier_wait(&s.keys_empty, item_parity ^ 1);
+            item_parity ^= 1;
+            if (lane == 0) {
+                barrier_expect(&s.k_full, shape::key_bytes);
+                walk.template load_keys<shape::chunks>(p, s.k, &k, &s.k_full, item);
+                barrier_expect(&s.v_full, shape::key_bytes);
+                walk.template load_keys<shape::chunks>(p, s.v, &v, &s.v_full, item);
+            }
+            __syncwarp();
+        }
+        at = grad.slot;
+        barrier_wait(&s.o_empty[at], grad.parity ^ 1);
+        if (lane == 0) barrier_expect(&s.o_full[at], shape::query_bytes);
+        __syncwarp();
+        for (int i = lane; i < shape::chunks * walk.copies; i += warp_lanes)
+            walk.load(told.tile, i, s.grad_o[at], &grad_o, &s.o_full[at], head, item.b);
+        __syncwarp();
+        if (lane == 0) barrier_arrive(&s.note_empty[note.slot]);
+        query.advance();
+        grad.advance();
+    }
+}
+
+/* Takes what the consumers leave in their buffers: of each tile the parts of dQ, to be added, and at the end of an item
+ * dV and dK. */
+template <int D, bool adds, class Walk>
+__device__ __forceinline__ void write_key_items(key_room<D, adds, Walk> &s, const slat_problem &p, const Walk &walk,
+                                                const grad_call &call, const CUtensorMap &grad_k,
+                                                const CUtensorMap &grad_v)
+{
+    typedef grad_shape<D> shape;
+    typedef key_room<D, adds, Walk> room;
+    const int lane = threadIdx.x % warp_lanes;
+    const int64_t rows = grad_rows(p.tq);
+    ring<room::notes> note;
+    ring<room::outs> out;
+    auto take = [&](const auto &copy) { /* of both groups: the copies of all lanes must have read their buffer */
+#pragma unroll
+                                        for (int group = 0; group < 2; ++group) {
+                                            barrier_wait(&s.out_full[group][out.slot], out.parity);
+                                            proxy_fence(); /* for those who stored */
+                                            copy(group, s.out[group][out.slot]);
+                                            store_commit();
+                                        }
+                                        store_wait_read<1>();
+                                        __syncwarp();
+                                        if (lane == 0) barrier_arrive(&s.out_empty[0][out.slot]);
+                                        store_wait_read<0>();
+                                        __syncwarp();
+                                        if (lane == 0) barrier_arrive(&s.out_empty[1][out.slot]);
+                                        out.advance();
+    };
+    for (ring<room::items> items;; items.advance()) {
+        barrier_wait(&s.item_full[items.slot], items.parity);
+        const work_item item = s.item[items.slot];
+        if (!item.work) break;
+        const int set = adds ? (item.b * p.hk + item.h) / call.group : 0;
+        for (bool more = item.tiles; adds && more; note.advance()) {
+            barrier_wait(&s.note_full[note.slot], note.parity);
+            const tile_note<Walk> &told = s.note[note.slot];
+            more = told.sights >> 4;
+            const int head = item.b * p.hq + walk.head(told.tile) + sums_shift(call, set);
+            const int32_t row = lane < walk.copies ? walk.row(told.tile, lane) : (int32_t)rows;
+            __syncwarp();
+            if (lane == 0) barrier_arrive(&s.note_empty[note.slot]);
+            float *const to = call.sums + head * rows * D + grad_place<D>(row, 0);
+            take([&](int group, const uint8_t *from) {
+                const int bytes = walk.run * shape::part * 4, own = shape::halves ? walk.copies >> 1 : 0;
+                const int n = lane - group * own; /* this lane's run among the group's */
+                if (row < rows && n >= 0 && (!own || n < own))
+                    add_floats(to + (shape::halves ? 0 : group * (64 * chunk)), from + n * bytes, bytes);
+            });
+        }
+        for (int i = 0; i < 2; ++i)
+            take([&](int group, const uint8_t *from) {
+                const bool wanted = i ? p.grad_k.data != NULL : p.grad_v.data != NULL;
+                if (wanted && lane < shape::chunks && lane * chunk < (i ? p.d : p.dv))
+                    walk.store_keys(p, i ? &grad_k : &grad_v, from + lane * group_rows * row_bytes, lane, group, item);
+            });
+        __syncwarp();
+        if (lane == 0) barrier_arrive(&s.item_empty[items.slot]);
+        if (adds) {
+            store_wait();
+            tell(call.done + set);
+        }
+    }
+    store_wait();
+}
+
+} // namespace sm90
+#endif

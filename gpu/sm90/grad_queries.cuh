@@ -1,0 +1,330 @@
+/* dQ of softmax backward by query on Hopper, where it may not be added up in memory: every sum has one owner and one
+ * order.
+ *
+ * A work item is 128 queries, two warp groups with 64 each. Q and dO are left operands in registers while keys pass, 64
+ * at a time: S = Q K^T, P = 2^(S - lse), dP = dO V^T, dS = P (dP - delta), dQ += dS K, the last one under the next
+ * keys' first two. The walk is the one of the forward pass, in tiles of 128 keys and runs of at most 64: each half of a
+ * tile comes by itself.
+ */
+#ifndef SLAT_SM90_GRAD_QUERIES_CUH
+#define SLAT_SM90_GRAD_QUERIES_CUH
+#include "grad_room.cuh"
+#include "softmax_produce.cuh"
+#include "softmax_state.cuh"
+
+namespace sm90
+{
+
+/* Copies one operand of the tiles; Q and dO come before the first K of their item. */
+template <int D, bool values, class Walk>
+__device__ __forceinline__ void load_query_tiles(query_room<D, Walk> &s, const slat_problem &p, const Walk &walk,
+                                                 const CUtensorMap &q, const CUtensorMap &grad_o,
+                                                 const CUtensorMap &operand)
+{
+    typedef query_room<D, Walk> room;
+    constexpr int chunks = grad_shape<D>::chunks;
+    const int lane = threadIdx.x % warp_lanes;
+    ring<room::stages> stage;
+    uint32_t rows_parity = 0;
+    for (ring<room::notes> note;; note.advance()) {
+        const tile_note<Walk> &told = s.note[note.slot];
+        barrier_wait(&s.note_full[note.slot], note.parity);
+        if (told.item < 0) break;
+        const work_item &item = s.item[told.item];
+        if (!values && told.begins) {
+            barrier_wait(&s.rows_empty, rows_parity ^ 1);
+            rows_parity ^= 1;
+            if (lane == 0) {
+                barrier_expect(&s.rows_full, 2 * room::rows_bytes);
+                walk.template load_queries<chunks>(p, s.q, &q, &s.rows_full, item);
+                walk.template load_queries<chunks>(p, s.grad_o, &grad_o, &s.rows_full, item);
+            }
+            __syncwarp();
+        }
+        const int halves = walk.half_empty(p, told.tile) ? 1 : 2;
+        for (int half = 0; half < halves; ++half, stage.advance()) {
+            uint64_t *const full = values ? &s.v_full[stage.slot] : &s.k_full[stage.slot];
+            barrier_wait(values ? &s.v_empty[stage.slot] : &s.k_empty[stage.slot], stage.parity ^ 1);
+            if (lane == 0) barrier_expect(full, room::keys_bytes);
+            __syncwarp();
+            for (int i = lane; i < chunks * (walk.copies >> 1); i += warp_lanes)
+                walk.load_half(told.tile, half, i, values ? s.v[stage.slot] : s.k[stage.slot], &operand, full,
+                               slat_key_head(&p, item.h), item.b);
+            __syncwarp();
+        }
+        if (lane == 0) barrier_arrive(&s.note_empty[note.slot]);
+    }
+}
+
+/* The turns of the two groups at the tensor cores. */
+struct turns {
+    int group;
+
+    __device__ __forceinline__ void begin() const
+    {
+        if (group == 1) named_arrive(2, 2 * group_threads);
+    }
+    __device__ __forceinline__ void take() const { named_sync(2 + group, 2 * group_threads); }
+    __device__ __forceinline__ void give() const { named_arrive(2 + (group ^ 1), 2 * group_threads); }
+};
+
+/* A consumer thread's share. */
+template <class T, int D, class Walk> struct query_consumer {
+    typedef query_room<D, Walk> room;
+
+    room &s;
+    const slat_problem &p;
+    const Walk &walk;
+    const grad_call &call;
+    const int group;
+    const turns turn;
+    uint32_t tile, keys; /* taken so far: tiles, halves of them */
+    int half, halves;    /* in hand, and how many the tile has */
+    bool all, more;      /* of the tile in hand: the group's queries see all its keys; its item has another one */
+    float lse[2], delta[2];
+    uint32_t q[D / 16][4], grad_o[D / 16][4];
+    float grad_q[D / 2];
+    uint32_t grad_s[16]; /* of the keys before */
+
+    __device__ __forceinline__ query_consumer(room &s, const slat_problem &p, const Walk &walk, const grad_call &call,
+                                              int group)
+        : s(s), p(p), walk(walk), call(call), group(group), turn{group}, tile(0), keys(0)
+    {
+    }
+
+    static __device__ __forceinline__ int thread() { return threadIdx.x % group_threads; }
+    static __device__ __forceinline__ int lane() { return threadIdx.x % warp_lanes; }
+
+    static __device__ __forceinline__ void arrive(uint64_t *barrier)
+    {
+        if (lane() == 0) barrier_arrive(barrier);
+    }
+
+    /* This thread's first row of the item; the other one is 8 further. */
+    __device__ __forceinline__ int row() const { return group * group_rows + thread() / warp_lanes * 16 + lane() / 4; }
+
+    /* The 64 rows of this group as a left operand. */
+    __device__ __forceinline__ void load_rows(uint32_t (&x)[D / 16][4], const uint8_t *from) const
+    {
+        const int at = group * group_rows + thread() / warp_lanes * 16 + lane() % 16;
+#pragma unroll
+        for (int i = 0; i < D / 16; ++i)
+            load_matrices(x[i], shared_address(from) + i / 4 * tile_rows * row_bytes +
+                                    swizzle_128(at, i % 4 * 2 + lane() / 16));
+    }
+
+    /* S or dP of 64 queries by 64 keys. */
+    static __device__ __forceinline__ void products(float (&c)[32], const uint32_t (&a)[D / 16][4], uint32_t b)
+    {
+#pragma unroll
+        for (int i = 0; i < D / 16; ++i)
+            wgmma<T, 64>::template rs<0>(c, a[i], b + operand_step(i / 4 * room::keys * row_bytes + i % 4 * 32), i > 0);
+    }
+
+    /* dQ += dS K of the keys before. */
+    __device__ __forceinline__ void add_keys()
+    {
+        const uint32_t k = operand(shared_address(s.k[(keys - 1) % room::stages]), room::keys * row_bytes);
+        wgmma_fence();
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+            wgmma<T, D>::template rs<1>(grad_q, grad_s + 4 * i, k + operand_step(i * 16 * row_bytes), 1);
+        wgmma_commit();
+    }
+
+    /* Half a tile, but for the end of the product before: dS, in f32, comes to be in `scores`. */
+    template <bool first> __device__ __forceinline__ void take_keys(const work_item &item, float (&scores)[32])
+    {
+        const int at = keys % room::stages;
+        const tile_note<Walk> &told = s.note[tile % room::notes];
+        float grad_p[32];
+        barrier_wait(&s.v_full[at], keys / room::stages & 1);
+        if (!all) {
+            const typename Walk::rows rows(p, walk, item, row());
+            if (rows.clears(told.tile)) {
+                rows.template clear<grad_shape<D>::chunks, room::keys>(told.tile, shared_address(s.v[at]), thread(),
+                                                                       group_threads, half * (walk.copies >> 1));
+                proxy_fence();
+                named_sync(4 + group, group_threads);
+            }
+        }
+        turn.take();
+        wgmma_fence();
+        products(scores, q, operand(shared_address(s.k[at])));
+        wgmma_commit();
+        wgmma_fence();
+        products(grad_p, grad_o, operand(shared_address(s.v[at])));
+        wgmma_commit();
+        if (!first) add_keys();
+        turn.give();
+        wgmma_wait<first ? 1 : 2>();
+#pragma unroll
+        for (int i = 0; i < 32; ++i) scores[i] = exp2_fast(fmaf(scores[i], call.scale_2, -lse[i >> 1 & 1]));
+        wgmma_wait<first ? 0 : 1>();
+        __syncwarp();
+        arrive(&s.v_empty[at]);
+#pragma unroll
+        for (int i = 0; i < 32; ++i) scores[i] *= grad_p[i] - delta[i >> 1 & 1];
+        if (!all) { /* here, for what a row does not see may be NaN in both */
+            uint32_t mask[2];
+            typename Walk::rows(p, walk, item, row()).mask(told.tile, mask);
+#pragma unroll
+            for (int i = 0; i < 32; ++i)
+                if (!(mask[i >> 1 & 1] >> (16 * half + 2 * (i / 4) + (i & 1)) & 1)) scores[i] = 0;
+        }
+    }
+
+    /* Ends the product before, whose operands give way to this one's. */
+    template <bool first> __device__ __forceinline__ void end_keys(const float (&scores)[32])
+    {
+        wgmma_wait<0>();
+        __syncwarp();
+        if (!first) arrive(&s.k_empty[(keys - 2) % room::stages]);
+        pack_weights<T>(grad_s, scores);
+    }
+
+    /* Waits for the note of the tile in hand. */
+    __device__ __forceinline__ void take_note()
+    {
+        barrier_wait(&s.note_full[tile % room::notes], tile / room::notes & 1);
+        const tile_note<Walk> &told = s.note[tile % room::notes];
+        all = (told.sights >> 2 * group & 3) == sees_all;
+        more = told.sights >> 4;
+        halves = walk.half_empty(p, told.tile) ? 1 : 2;
+        half = 0;
+    }
+
+    /* Leaves half a tile and waits for the keys of the next one; false: the item has none. */
+    __device__ __forceinline__ bool advance()
+    {
+        ++keys;
+        if (++half == halves) {
+            __syncwarp();
+            arrive(&s.note_empty[tile % room::notes]);
+            ++tile;
+            if (!more) return false;
+            take_note();
+        }
+        barrier_wait(&s.k_full[keys % room::stages], keys / room::stages & 1);
+        return true;
+    }
+
+    /* lse and delta of the thread's two rows. */
+    __device__ __forceinline__ void load_numbers(const work_item &item)
+    {
+        const int64_t rows = grad_rows(p.tq), first = (item.b * (int64_t)p.hq + item.h) * rows;
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+            const int32_t at = item.first + row() + 8 * r;
+            const float *const from = call.numbers + (first + at) / grad_group * number_floats + at % grad_group;
+            lse[r] = at < p.tq ? from[0] : CUDART_INF_F;
+            delta[r] = at < p.tq ? from[grad_group] : 0.0f;
+        }
+    }
+
+    /* dQ leaves through shared memory. */
+    __device__ __forceinline__ void write(const CUtensorMap &map, const work_item &item)
+    {
+        if (thread() == 0) store_wait_read();
+        named_sync(4 + group, group_threads);
+        const int at = thread() / warp_lanes * 16 + lane() % 16;
+        const float factor = call.scale;
+#pragma unroll
+        for (int n = 0; n < D; n += 16) {
+            const float *const x = grad_q + n / 2;
+            store_matrices(shared_address(s.out[group]) + n / chunk * group_rows * row_bytes +
+                               swizzle_128(at, n % chunk / 8 + lane() / 16),
+                           pack(T(), x[0] * factor, x[1] * factor), pack(T(), x[2] * factor, x[3] * factor),
+                           pack(T(), x[4] * factor, x[5] * factor), pack(T(), x[6] * factor, x[7] * factor));
+        }
+        proxy_fence();
+        named_sync(4 + group, group_threads);
+        if (thread()) return;
+        for (int c = 0; c < grad_shape<D>::chunks && c * chunk < p.d; ++c)
+            walk.store_queries(p, &map, s.out[group] + c * group_rows * row_bytes, c, group, item);
+        store_commit();
+    }
+
+    __device__ __forceinline__ void run(const CUtensorMap &map)
+    {
+        uint32_t parity = 0; /* of Q and dO */
+        turn.begin();
+        for (ring<room::items> items;; items.advance()) {
+            barrier_wait(&s.item_full[items.slot], items.parity);
+            const work_item &item = s.item[items.slot];
+            if (!item.work) break;
+#pragma unroll
+            for (int i = 0; i < D / 2; ++i) grad_q[i] = 0;
+            if (item.tiles) {
+                load_numbers(item);
+                barrier_wait(&s.rows_full, parity);
+                load_rows(q, s.q);
+                load_rows(grad_o, s.grad_o);
+                __syncwarp();
+                arrive(&s.rows_empty);
+                parity ^= 1;
+                take_note();
+                barrier_wait(&s.k_full[keys % room::stages], keys / room::stages & 1);
+                float scores[32];
+                take_keys<true>(item, scores);
+                bool left = advance();
+                end_keys<true>(scores);
+#pragma unroll 1
+                while (left) {
+                    take_keys<false>(item, scores);
+                    left = advance();
+                    end_keys<false>(scores);
+                }
+                add_keys();
+                wgmma_wait<0>();
+                __syncwarp();
+                arrive(&s.k_empty[(keys - 1) % room::stages]);
+            }
+            write(map, item);
+            __syncwarp();
+            arrive(&s.item_empty[items.slot]);
+        }
+        if (thread() == 0) store_wait();
+    }
+};
+
+template <class T, int D, class Walk>
+__global__ void __launch_bounds__(softmax_threads, 1)
+    grad_queries(const __grid_constant__ slat_problem p, const __grid_constant__ Walk walk,
+                 const __grid_constant__ forward_call items, const __grid_constant__ grad_call call,
+                 const __grid_constant__ CUtensorMap q, const __grid_constant__ CUtensorMap k,
+                 const __grid_constant__ CUtensorMap v, const __grid_constant__ CUtensorMap grad_o,
+                 const __grid_constant__ CUtensorMap grad_q)
+{
+    extern __shared__ __align__(1024) uint8_t memory[];
+    auto &s = *(query_room<D, Walk> *)memory;
+    const int group = __shfl_sync(~0u, threadIdx.x / group_threads, 0);
+    constexpr int consumers = 8; /* warps */
+    if (threadIdx.x == 0) {
+        barrier_init(&s.rows_full, 1), barrier_init(&s.rows_empty, consumers);
+        for (int i = 0; i < s.stages; ++i) {
+            barrier_init(&s.k_full[i], 1), barrier_init(&s.k_empty[i], consumers);
+            barrier_init(&s.v_full[i], 1), barrier_init(&s.v_empty[i], consumers);
+        }
+        for (int i = 0; i < s.items; ++i) barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], consumers);
+        for (int i = 0; i < s.notes; ++i)
+            barrier_init(&s.note_full[i], 1), barrier_init(&s.note_empty[i], consumers + 2);
+        barrier_init_fence();
+    }
+    __syncthreads();
+    if (group == 0) {
+        registers_give<24>();
+        const int warp = __shfl_sync(~0u, threadIdx.x / warp_lanes, 0);
+        if (warp == 0)
+            walk_items(s, p, walk, items.tiles * items.heads, items.next, blockIdx.x, gridDim.x,
+                       [&](int n) { return item_of(p, walk, items, n); });
+        if (warp == 1) load_query_tiles<D, false>(s, p, walk, q, grad_o, k);
+        if (warp == 2) load_query_tiles<D, true>(s, p, walk, q, grad_o, v);
+    } else {
+        registers_take<240>();
+        query_consumer<T, D, Walk>(s, p, walk, call, group - 1).run(grad_q);
+    }
+}
+
+} // namespace sm90
+#endif

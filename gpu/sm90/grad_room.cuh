@@ -1,0 +1,104 @@
+/* What the kernels of softmax backward share: sizes of tiles, rows of numbers, calls, rooms in shared memory. */
+#ifndef SLAT_SM90_GRAD_ROOM_CUH
+#define SLAT_SM90_GRAD_ROOM_CUH
+#include "softmax_room.cuh"
+
+namespace sm90
+{
+
+/* Tiles for heads of up to D channels, by 128 keys, of which two warp groups have 64 each. Of a tile's dQ each group
+ * makes 64 rows by 64 columns: the columns of a chunk of all queries, or the queries of a half (halves). */
+template <int D> struct grad_shape {
+    static constexpr int queries = D <= 64 ? 128 : 64, keys = tile_rows;
+    static constexpr bool halves = queries > group_rows;
+    static constexpr int chunks = D / chunk;
+    static constexpr int part = chunk;
+    static constexpr int number_bytes = queries / 8 * 16 * 4; /* see below */
+    static constexpr int key_bytes = chunks * keys * row_bytes, query_bytes = chunks * queries * row_bytes;
+    static constexpr int square_bytes = queries / chunk * keys * row_bytes; /* dS^T */
+    static constexpr int part_bytes = group_rows * part * 4;                /* in f32; room for 64 rows of dK or dV */
+};
+
+/* Numbers of query rows, [B, Hq, rows] and 64 more, eight rows together: 8 times lse in powers of 2 (+inf where a row
+ * sees nothing), then 8 times delta - dlse. Rows past a head's last query, and the 64 at the end, have +inf and 0. */
+constexpr int grad_group = 8, number_floats = 2 * grad_group;
+
+/* Rows of a head's numbers and of its dq in f32. */
+__host__ __device__ inline int64_t grad_rows(int64_t tq)
+{
+    return (tq + 63) / 64 * 64;
+}
+
+/* Sums of dq in f32, [heads, rows, D], in the order of accumulators: 64 rows together, of these 64 columns, of
+ * these 16 rows, of these 8 columns, of these lane l has row l / 4, columns 2 (l % 4) and the next, and the same of row
+ * l / 4 + 8. Where queries come in runs of 8 (fine): of these 8 rows, of these 8 columns, row l / 4 alone. */
+template <int D> __host__ __device__ inline int64_t grad_place(int64_t row, int part)
+{
+    return row / 64 * (64 * D) + part * (64 * chunk) + row % 64 / grad_group * (grad_group * chunk);
+}
+
+/* Weights as left operands of a product, 16 of a row's columns in four registers. */
+template <class T, int N> __device__ __forceinline__ void pack_weights(uint32_t (&p)[N / 2], const float (&s)[N])
+{
+#pragma unroll
+    for (int i = 0; i < N / 2; ++i) p[i] = pack(T(), s[2 * i], s[2 * i + 1]);
+}
+
+struct grad_call {
+    int32_t tiles, heads, group; /* work: items a head, heads of all batch entries; heads that are taken together */
+    float scale, scale_2;        /* of q.k; in powers of 2 */
+    int32_t *next;               /* the next work item, 0 at first; NULL: a block has one */
+    const float *numbers;        /* of the query rows */
+
+    /* Where dq is added up (see grad_sums.cuh). A set is the query heads of `group` key heads. */
+    float *sums; /* room for `slots` sets, 0 at first */
+    int32_t slots, sets, set_heads;
+    int32_t *claimed, *done,
+        *emptied; /* 0 at first: tiles to convert, given away; items done, tiles emptied of a set */
+};
+
+/* The room of grad_keys. adds: dS^T and the parts of dQ need room too. */
+template <int D, bool adds, class Walk> struct key_room {
+    typedef grad_shape<D> shape;
+    static constexpr int notes = 8, items = 2;
+    static constexpr int queries = D > 64 ? 3 : 2, grads = 2, outs = adds ? 1 : 2; /* buffers */
+
+    alignas(1024) uint8_t k[shape::key_bytes];
+    alignas(1024) uint8_t v[shape::key_bytes];
+    alignas(1024) uint8_t q[queries][shape::query_bytes];
+    alignas(1024) uint8_t grad_o[grads][shape::query_bytes];
+    alignas(1024) uint8_t ds[adds ? 2 : 1][adds ? shape::square_bytes : 1024]; /* dS^T: a row a key */
+    alignas(1024) uint8_t out[2][outs][shape::part_bytes]; /* of each group: its part of dQ, or its rows of dK, dV */
+    alignas(128) uint8_t back[2][adds ? shape::part_bytes / 2 : 128]; /* sums to be converted */
+    alignas(128) uint8_t numbers[queries][shape::number_bytes];
+    uint64_t back_full[2];
+    uint64_t k_full, v_full, keys_empty;
+    uint64_t q_full[queries], q_empty[queries], o_full[grads], o_empty[grads];
+    uint64_t ds_full[2], out_full[2][outs], out_empty[2][outs];
+    uint64_t item_full[items], item_empty[items];
+    uint64_t note_full[notes], note_empty[notes];
+    work_item item[items];
+    tile_note<Walk> note[notes];
+};
+
+/* The room of grad_queries. */
+template <int D, class Walk> struct query_room {
+    typedef grad_shape<D> shape;
+    static constexpr int notes = 4, items = 2, stages = 4, keys = 64;                /* half a tile is a stage */
+    static constexpr int rows_bytes = shape::key_bytes, keys_bytes = rows_bytes / 2; /* 128 queries, 64 keys */
+
+    alignas(1024) uint8_t q[rows_bytes];
+    alignas(1024) uint8_t grad_o[rows_bytes];
+    alignas(1024) uint8_t k[stages][keys_bytes];
+    alignas(1024) uint8_t v[stages][keys_bytes];
+    alignas(1024) uint8_t out[2][keys_bytes]; /* dQ of each group */
+    uint64_t rows_full, rows_empty;
+    uint64_t k_full[stages], k_empty[stages], v_full[stages], v_empty[stages];
+    uint64_t item_full[items], item_empty[items];
+    uint64_t note_full[notes], note_empty[notes];
+    work_item item[items];
+    tile_note<Walk> note[notes];
+};
+
+} // namespace sm90
+#endif
