@@ -108,8 +108,9 @@ void launch_forward(slat_session &session, const slat_problem &p, const Walk &wa
                         sizeof(forward_room<D, Walk>) + 1024, p, walk, call, maps.q, maps.k, maps.v, maps.o);
 }
 
-/* A walk over sequences. run: tokens of K and V that come in one copy. */
-template <class T, int D, class Walk> void enqueue_forward(slat_session &session, const Walk &walk, int run)
+/* A walk over sequences. run: tokens of K that come in one copy; run_v: of V. */
+template <class T, int D, class Walk>
+void enqueue_forward(slat_session &session, const Walk &walk, int run, int run_v)
 {
     const slat_problem &p = session.problem;
     const slat_view views[] = {session.mapped(p.q), session.mapped(p.k), session.mapped(p.v), session.mapped(p.o)};
@@ -117,12 +118,17 @@ template <class T, int D, class Walk> void enqueue_forward(slat_session &session
     forward_maps maps = {};
     if (!p.tk || !slat_map_sequence(&maps.q, &views[0], p.b, p.tq, p.hq, p.d, tile_rows) ||
         !slat_map_sequence(&maps.k, &views[1], p.b, p.tk, p.hk, p.d, run) ||
-        !slat_map_sequence(&maps.v, &views[2], p.b, p.tk, p.hk, p.dv, run) ||
+        !slat_map_sequence(&maps.v, &views[2], p.b, p.tk, p.hk, p.dv, run_v) ||
         (!plain && !slat_map_sequence(&maps.o, &views[3], p.b, p.tq, p.hq, p.dv, group_rows))) {
         session.refuse(no_map);
         return;
     }
     launch_forward<T, D>(session, p, walk, (p.tq + tile_rows - 1) / tile_rows, plain, maps);
+}
+
+template <class T, int D, class Walk> void enqueue_forward(slat_session &session, const Walk &walk, int run)
+{
+    enqueue_forward<T, D>(session, walk, run, run);
 }
 
 /* Calls choose(type, width), which gives a function, for the call's type and width. */

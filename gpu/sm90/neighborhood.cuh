@@ -26,6 +26,9 @@ struct sides {
 /* LINE: one dimension; runs are lines. Else runs are boxes whose lines have 8 keys, and query boxes have lines of 8
  * at most, so that a thread's two rows have the same z. */
 template <bool LINE> struct neighborhood {
+    typedef softmax_state state;
+    static constexpr bool gaps = false;
+
     sides q_shift, k_shift; /* log2 of a group's query box, of a run */
     int32_t split;          /* the dimension along which the groups lie side by side */
     sides tiles;            /* items along each dimension */

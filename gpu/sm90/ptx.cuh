@@ -277,6 +277,14 @@ __device__ __forceinline__ void multiply(__half, float (&c)[4], const uint32_t (
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/* 1 / x, to one unit in the last place. */
+__device__ __forceinline__ float reciprocal_fast(float x)
+{
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 /* Two floats rounded to 16 bits, the first one in the lower half. */
 __device__ __forceinline__ uint32_t pack(__nv_bfloat16, float a, float b)
 {

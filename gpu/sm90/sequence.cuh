@@ -7,6 +7,9 @@ namespace sm90
 {
 
 struct sequence {
+    typedef softmax_state state;
+    static constexpr bool gaps = false;
+
     static __device__ __forceinline__ void place(const slat_problem &, work_item &item, int tile)
     {
         item.first = tile * tile_rows;

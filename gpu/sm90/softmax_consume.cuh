@@ -136,13 +136,21 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
     ring<shape::queries> queries;
     ring<shape::stages> stage, values; /* of K, and of the V that the weights wait for */
     ring<forward_room<D, Walk>::notes> note;
-    softmax_state state;
+    typename Walk::state state;
     float w[shape::keys / 2], o[shape::parts][shape::part / 2];
     uint32_t weights[shape::keys / 4];
     int32_t sights;      /* of the tile at `stage`, from its note */
     int owed = -1;       /* the Q whose rows a store of O still reads */
     bool scored = false; /* w holds the scores of the item's first tile */
 
+    if constexpr (Walk::gaps) {
+#pragma unroll
+        for (int i = 0; i < shape::stages; ++i)
+            walk.template clear_gaps<shape::chunks, shape::keys>(shared_address(s.v[i]), group * group_threads + thread,
+                                                                 2 * group_threads);
+        proxy_fence();
+        named_sync(1, 2 * group_threads);
+    }
     auto release = [&](uint64_t *barrier) {
         if (leader) barrier_arrive(barrier);
     };
@@ -169,6 +177,7 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
     };
     /* O += P V of the tile at `values`. */
     auto add = [&] {
+        state.template pack_late<T>(weights);
         barrier_wait(&s.v_full[values.slot], values.parity);
         wgmma_fence();
         add_values<T, D>(o, weights, operand(shared_address(s.v[values.slot]), shape::keys * row_bytes));
@@ -200,11 +209,11 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
             for (int i = 0; i < shape::part / 2; ++i) o[n][i] = 0;
 
         /* Finds what this thread's rows see of the tile at `stage`; rows of V that nobody sees become 0. */
-        uint32_t mask[2];
+        typename Walk::state::columns seen;
         auto look = [&] {
             if (sight() == sees_all) return;
             const typename Walk::note &tile = s.note[note.slot].tile;
-            rows.mask(tile, mask);
+            rows.mask(tile, seen);
             if (!rows.clears(tile)) return;
             const bool both = (sights & 3) != sees_none && (sights >> 2 & 3) != sees_none; /* share the rows */
             const int helpers = both ? 2 * group_threads : group_threads;
@@ -217,52 +226,25 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
         bool pending = false; /* weights that have not been multiplied */
         bool more = item.tiles;
         /* The scores in w become the weights of the tile at `stage`, and the next tile is waited for. running: there is
-         * a product that needs the old weights. What can, hides under the powers: row 1's maximum under row 0's,
-         * packing under row 1's. */
+         * a product that needs the old weights. */
         auto weigh = [&](bool running) {
-            constexpr int pairs = shape::keys / 8, lag = 2; /* lag: until a power has come */
             wgmma_ended(w);
-            if (sight() != sees_all) state.hide(w, mask);
-            int32_t peak[2] = {INT32_MIN, INT32_MIN};
-#pragma unroll
-            for (int i = 0; i < pairs; ++i)
-                peak[0] = __vimax3_s32(peak[0], __float_as_int(w[4 * i]), __float_as_int(w[4 * i + 1]));
-            bool shrinks = state.rise(0, peak[0], w, call.scale);
-#pragma unroll
-            for (int i = 0; i < pairs + lag; ++i) {
-                if (i < pairs) {
-                    state.weigh(w + 4 * i, 0, call.scale);
-                    peak[1] = __vimax3_s32(peak[1], __float_as_int(w[4 * i + 2]), __float_as_int(w[4 * i + 3]));
+            state.template weigh_tile<T>(w, weights, seen, sight() == sees_all, call.scale, [&](bool shrinks) {
+                const auto here = stage;
+                more = leave();
+                if (more) arrive();
+                if (running) {
+                    wgmma_wait<0>();
+                    release(&s.v_empty[values.slot]);
                 }
-                if (i >= lag) state.sum[0] += w[4 * (i - lag)] + w[4 * (i - lag) + 1];
-            }
-            shrinks |= state.rise(1, peak[1], w, call.scale);
-            const auto here = stage;
-            more = leave();
-            if (more) arrive();
-            if (running) {
-                wgmma_wait<0>();
-                release(&s.v_empty[values.slot]);
-            }
-            values = here;
-            if (shrinks) {
+                values = here;
+                if (shrinks) {
 #pragma unroll
-                for (int n = 0; n < shape::parts; ++n)
+                    for (int n = 0; n < shape::parts; ++n)
 #pragma unroll
-                    for (int i = 0; i < shape::part / 2; ++i) o[n][i] *= state.shrink[i >> 1 & 1];
-            }
-#pragma unroll
-            for (int i = 0; i < pairs + lag; ++i) {
-                if (i < pairs) {
-                    state.weigh(w + 4 * i + 2, 1, call.scale);
-                    weights[2 * i] = pack(T(), w[4 * i], w[4 * i + 1]);
+                        for (int i = 0; i < shape::part / 2; ++i) o[n][i] *= state.shrink[i >> 1 & 1];
                 }
-                if (i >= lag) {
-                    const float *x = w + 4 * (i - lag) + 2;
-                    state.sum[1] += x[0] + x[1];
-                    weights[2 * (i - lag) + 1] = pack(T(), x[0], x[1]);
-                }
-            }
+            });
         };
 
         if (more && !scored) {

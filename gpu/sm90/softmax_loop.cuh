@@ -13,6 +13,9 @@
  *     .more()                                 whether a tile is left
  *     .next(sight, note)                      takes a tile, writes its note; sight[group]: what 64 queries see of it
  *   walk.copies, walk.load(note, i, ...)      the copies that bring a chunk of one operand of it
+ *   Walk::gaps                                whether they leave rows out: walk.rows_of_copy(values) of each come, and
+ *                                             walk.clear_gaps(v, ...) zeroes the others of V, once
+ *   Walk::state                               what makes weights of logits; Walk::state::columns is what it is told
  *   Walk::rows(problem, walk, item, row)      a consumer thread's two rows
  *     .mask(note, mask)                       the columns of a tile that they see
  *     .clears(note), .clear(note, v, ...)     zeroes V's rows that none of the item's queries sees

@@ -76,11 +76,12 @@ __device__ __forceinline__ void walk_items(Room &s, const slat_problem &p, const
 /* Copies one operand of a tile where there is room for it. */
 template <int D, class Walk>
 __device__ __forceinline__ void load_tile(const slat_problem &p, const Walk &walk, const typename Walk::note &told,
-                                          const work_item &item, uint8_t *to, const CUtensorMap *map, uint64_t *full)
+                                          const work_item &item, bool values, uint8_t *to, const CUtensorMap *map,
+                                          uint64_t *full)
 {
     typedef tile_shape<D> shape;
     const int lane = threadIdx.x % warp_lanes;
-    if (lane == 0) barrier_expect(full, shape::key_bytes);
+    if (lane == 0) barrier_expect(full, copied_bytes<D>(walk, values));
     __syncwarp();
     for (int i = lane; i < shape::chunks * walk.copies; i += warp_lanes)
         walk.load(told, i, to, map, full, slat_key_head(&p, item.h), item.b);
@@ -108,7 +109,7 @@ __device__ __forceinline__ void load_keys(forward_room<D, Walk> &s, const slat_p
             queries.advance();
         }
         barrier_wait(&s.k_empty[stage.slot], stage.parity ^ 1);
-        load_tile<D>(p, walk, told.tile, item, s.k[stage.slot], &k, &s.k_full[stage.slot]);
+        load_tile<D>(p, walk, told.tile, item, false, s.k[stage.slot], &k, &s.k_full[stage.slot]);
         stage.advance();
     }
 }
@@ -123,7 +124,7 @@ __device__ __forceinline__ void load_values(forward_room<D, Walk> &s, const slat
         barrier_wait(&s.note_full[note.slot], note.parity);
         if (told.item < 0) break;
         barrier_wait(&s.v_empty[stage.slot], stage.parity ^ 1);
-        load_tile<D>(p, walk, told.tile, s.item[told.item], s.v[stage.slot], &v, &s.v_full[stage.slot]);
+        load_tile<D>(p, walk, told.tile, s.item[told.item], true, s.v[stage.slot], &v, &s.v_full[stage.slot]);
         if (threadIdx.x % warp_lanes == 0) barrier_arrive(&s.note_empty[note.slot]);
         stage.advance();
     }

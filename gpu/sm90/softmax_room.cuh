@@ -38,6 +38,14 @@ template <int D> struct tile_shape {
     static constexpr int query_bytes = chunks * tile_rows * row_bytes, key_bytes = chunks * keys * row_bytes;
 };
 
+/* What the copies of a tile of K, or of V, bring. */
+template <int D, class Walk> __device__ __forceinline__ int copied_bytes(const Walk &walk, bool values)
+{
+    typedef tile_shape<D> shape;
+    if constexpr (Walk::gaps) return shape::chunks * walk.copies * row_bytes * walk.rows_of_copy(values);
+    return shape::key_bytes;
+}
+
 /* What the producers and the consumers are told of a tile. */
 template <class Walk> struct tile_note {
     int32_t item;   /* its slot; -1: there are no more tiles */

@@ -19,10 +19,30 @@ __device__ __forceinline__ uint32_t first_columns(int width, int part)
     return bits >= 32 ? ~0u : (1u << bits) - 1;
 }
 
+/* The greatest x of a row's four threads, and the sum. */
+__device__ __forceinline__ float row_max(float x)
+{
+    x = fmaxf(x, __shfl_xor_sync(~0u, x, 1));
+    return fmaxf(x, __shfl_xor_sync(~0u, x, 2));
+}
+
+__device__ __forceinline__ float row_sum(float x)
+{
+    x += __shfl_xor_sync(~0u, x, 1);
+    return x + __shfl_xor_sync(~0u, x, 2);
+}
+
+/* The greatest of three as integers, which order as numbers do from 0 up; below 0 the other way round. */
+__device__ __forceinline__ int32_t greater(int32_t peak, float a, float b)
+{
+    return __vimax3_s32(peak, __float_as_int(a), __float_as_int(b));
+}
+
 /* Logits are q.k; `scale` turns them into powers of 2 and is positive. Weights are relative to `top`: the greatest logit
  * of a row when it was last looked for, which is only done when a tile has one that is far greater. So a weight is at
  * most 2^headroom, and what has been summed is seldom shrunk. */
 struct softmax_state {
+    typedef uint32_t columns[2]; /* masks of a thread's rows */
     static constexpr float headroom = 8;
 
     float top[2], base[2]; /* base: top as a power of 2, 0 while there is none */
@@ -61,23 +81,66 @@ struct softmax_state {
         float greatest = top[r];
 #pragma unroll
         for (int i = 2 * r; i < N; i += 4) greatest = fmaxf(greatest, fmaxf(s[i], s[i + 1]));
-        greatest = fmaxf(greatest, __shfl_xor_sync(~0u, greatest, 1));
-        greatest = fmaxf(greatest, __shfl_xor_sync(~0u, greatest, 2));
-        if (greatest > top[r]) {
-            shrink[r] = exp2_fast((top[r] - greatest) * scale);
-            sum[r] *= shrink[r];
-            top[r] = greatest;
-            base[r] = greatest * scale;
-        }
+        raise(r, row_max(greatest), scale);
         return true;
     }
 
-    /* Two logits of row r become weights. */
-    __device__ __forceinline__ void weigh(float *s, int r, float scale) const
+    __device__ __forceinline__ void raise(int r, float greatest, float scale)
     {
-        s[0] = exp2_fast(fmaf(s[0], scale, -base[r]));
-        s[1] = exp2_fast(fmaf(s[1], scale, -base[r]));
+        if (!(greatest > top[r])) return;
+        shrink[r] = exp2_fast((top[r] - greatest) * scale);
+        sum[r] *= shrink[r];
+        top[r] = greatest;
+        base[r] = greatest * scale;
     }
+
+    /* A logit's weight, relative to 2^level. */
+    static __device__ __forceinline__ float power(float s, float scale, float level)
+    {
+        return exp2_fast(fmaf(s, scale, -level));
+    }
+
+    /* The logits of a tile, w, become packed weights. all: every column is seen, else those of `seen`. `turn`, called
+     * between the rows, is told whether o has to be shrunk; until it returns the old weights may be in use. What can,
+     * hides under the powers: row 1's maximum under row 0's, packing under row 1's. */
+    template <class T, int N, class Turn>
+    __device__ __forceinline__ void weigh_tile(float (&w)[N], uint32_t (&weights)[N / 2], const columns &seen, bool all,
+                                               float scale, const Turn &turn)
+    {
+        constexpr int pairs = N / 4, lag = 2; /* lag: until a power has come */
+        if (!all) hide(w, seen);
+        int32_t peak[2] = {INT32_MIN, INT32_MIN};
+#pragma unroll
+        for (int i = 0; i < pairs; ++i) peak[0] = greater(peak[0], w[4 * i], w[4 * i + 1]);
+        bool shrinks = rise(0, peak[0], w, scale);
+#pragma unroll
+        for (int i = 0; i < pairs + lag; ++i) {
+            if (i < pairs) {
+                w[4 * i] = power(w[4 * i], scale, base[0]);
+                w[4 * i + 1] = power(w[4 * i + 1], scale, base[0]);
+                peak[1] = greater(peak[1], w[4 * i + 2], w[4 * i + 3]);
+            }
+            if (i >= lag) sum[0] += w[4 * (i - lag)] + w[4 * (i - lag) + 1];
+        }
+        shrinks |= rise(1, peak[1], w, scale);
+        turn(shrinks);
+#pragma unroll
+        for (int i = 0; i < pairs + lag; ++i) {
+            if (i < pairs) {
+                w[4 * i + 2] = power(w[4 * i + 2], scale, base[1]);
+                w[4 * i + 3] = power(w[4 * i + 3], scale, base[1]);
+                weights[2 * i] = pack(T(), w[4 * i], w[4 * i + 1]);
+            }
+            if (i >= lag) {
+                const float *x = w + 4 * (i - lag) + 2;
+                sum[1] += x[0] + x[1];
+                weights[2 * (i - lag) + 1] = pack(T(), x[0], x[1]);
+            }
+        }
+    }
+
+    /* Packs what weigh_tile left over: nothing. */
+    template <class T, int N> __device__ __forceinline__ void pack_late(uint32_t (&)[N]) const {}
 
     /* Adds up the four threads of a row. After this `factor` is what o is multiplied with, and lse the row's. */
     __device__ __forceinline__ void finish(float sink, float (&factor)[2], float (&lse)[2])

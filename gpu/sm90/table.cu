@@ -67,6 +67,8 @@ constexpr entry neighborhood = {"neighborhood_sm90", slat_sm90_neighborhood_chec
 
 constexpr entry sharded = {"sharded_sm90", slat_sm90_sharded_check, slat_sm90_sharded};
 
+constexpr entry landmark = {"landmark_sm90", slat_sm90_landmark_check, slat_sm90_landmark};
+
 constexpr entry block_sparse_decode = {"block_sparse_decode_sm90", slat_sm90_decode_check,
                                        slat_sm90_block_sparse_decode};
 
@@ -94,7 +96,7 @@ const slat_backend_table slat_sm90_table = {
         {kernel_of<block_sparse_decode, block_sparse>, kernel_of<block_sparse_backward>}, /* block_sparse */
         {kernel_of<neighborhood_decode, neighborhood>, none},                             /* neighborhood */
         {kernel_of<sharded_decode, sharded>, none},                                       /* sharded */
-        {kernel_of<landmark_decode>, none},                                               /* landmark */
+        {kernel_of<landmark_decode, landmark>, none},                                     /* landmark */
         {kernel_of<lightning>, kernel_of<lightning>},                                     /* lightning */
         {kernel_of<lightning_step>, none},                                                /* lightning_step */
         {none, none},                                                                     /* merge */
