@@ -53,7 +53,10 @@ template <int SLOT> struct landmark : sequence {
         }
     };
 
-    __device__ __forceinline__ int rows_of_copy(bool values) const { return block - values; }
+    __device__ __forceinline__ int rows_of_copy(bool values) const
+    {
+        return block - values;
+    }
 
     /* The i-th copy of a tile. */
     __device__ __forceinline__ void load(const note &told, int i, uint8_t *to, const CUtensorMap *map,
@@ -101,7 +104,10 @@ template <int SLOT> struct landmark : sequence {
                 }
         }
 
-        __device__ __forceinline__ bool clears(const note &) const { return false; }
+        __device__ __forceinline__ bool clears(const note &) const
+        {
+            return false;
+        }
 
         template <int chunks, int keys> __device__ void clear(const note &, uint32_t, int, int) const {}
     };

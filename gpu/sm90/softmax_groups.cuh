@@ -1,9 +1,9 @@
 /* Landmark attention's softmax, of rows that a warp group holds in its accumulators.
  *
- * A tile is cut into slots of columns, one block of keys each. A row's softmax runs over the landmarks of earlier blocks
- * and the ordinary tokens of its own one; a landmark's weight is handed on to its block's tokens. So the weights
- * 2^(s - level) of an earlier block, whatever its level, are multiplied with the landmark's weight over their sum, which
- * the four threads of a row add up under the powers of the next slot. The level is the row's base, which costs no
+ * A tile is cut into slots of columns, one block of keys each. A row's softmax runs over the landmarks of earlier
+ * blocks and the ordinary tokens of its own one; a landmark's weight is handed on to its block's tokens. So the weights
+ * 2^(s - level) of an earlier block, whatever its level, are multiplied with the landmark's weight over their sum,
+ * which the four threads of a row add up under the powers of the next slot. The level is the row's base, which costs no
  * maximum; where a block is too far from it, the block's own greatest logit.
  */
 #ifndef SLAT_SM90_SOFTMAX_GROUPS_CUH
@@ -26,7 +26,7 @@ struct group_columns {
 /* slot: columns. In a tile of which all is seen, every slot is full and holds an earlier block. */
 template <int slot> struct grouped_state : softmax_state {
     typedef group_columns columns;
-    static constexpr float reach = 60;     /* of powers of 2 from the base: sums of 2^(s - base) neither overflow nor vanish */
+    static constexpr float reach = 60;     /* powers of 2 from the base: sums neither overflow nor vanish */
     static constexpr int pairs = slot / 8; /* of a slot, in a row */
     static constexpr int left = pairs < 8 ? pairs : 8; /* the last pairs of row 1, which are packed late */
 
@@ -65,7 +65,10 @@ template <int slot> struct grouped_state : softmax_state {
     }
 
     /* Where pair i of slot u stands among the logits. */
-    static __device__ __forceinline__ constexpr int place(int r, int u, int i) { return 4 * (pairs * u + i) + 2 * r; }
+    static __device__ __forceinline__ constexpr int place(int r, int u, int i)
+    {
+        return 4 * (pairs * u + i) + 2 * r;
+    }
 
     /* Raises row r's top to its landmarks and its own tokens where they go far beyond it, and takes the landmarks out
      * of the logits. own: slots of its own block. Whether the row's `shrink` has to be applied. */
@@ -177,8 +180,7 @@ template <int slot> struct grouped_state : softmax_state {
     {
 #pragma unroll
         for (int i = 0; i < left; ++i)
-            weights[N - 2 * left + 2 * i + 1] =
-                pack(T(), late[2 * i] * late_factor, late[2 * i + 1] * late_factor);
+            weights[N - 2 * left + 2 * i + 1] = pack(T(), late[2 * i] * late_factor, late[2 * i + 1] * late_factor);
     }
 };
 

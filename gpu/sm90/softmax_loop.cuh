@@ -47,7 +47,8 @@ __global__ void __launch_bounds__(softmax_threads, 1)
             barrier_init(&s.v_full[i], 1), barrier_init(&s.v_empty[i], 2);
         }
         for (int i = 0; i < s.items; ++i) barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], 2);
-        for (int i = 0; i < s.notes; ++i) barrier_init(&s.note_full[i], 1), barrier_init(&s.note_empty[i], 1 + consumer_warps);
+        for (int i = 0; i < s.notes; ++i)
+            barrier_init(&s.note_full[i], 1), barrier_init(&s.note_empty[i], 1 + consumer_warps);
         barrier_init_fence();
     }
     __syncthreads();

@@ -38,9 +38,9 @@ __device__ __forceinline__ int32_t greater(int32_t peak, float a, float b)
     return __vimax3_s32(peak, __float_as_int(a), __float_as_int(b));
 }
 
-/* Logits are q.k; `scale` turns them into powers of 2 and is positive. Weights are relative to `top`: the greatest logit
- * of a row when it was last looked for, which is only done when a tile has one that is far greater. So a weight is at
- * most 2^headroom, and what has been summed is seldom shrunk. */
+/* Logits are q.k; `scale` turns them into powers of 2 and is positive. Weights are relative to `top`: the greatest
+ * logit of a row when it was last looked for, which is only done when a tile has one that is far greater. So a weight
+ * is at most 2^headroom, and what has been summed is seldom shrunk. */
 struct softmax_state {
     typedef uint32_t columns[2]; /* masks of a thread's rows */
     static constexpr float headroom = 8;
