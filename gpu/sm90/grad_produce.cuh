@@ -90,21 +90,22 @@ __device__ __forceinline__ void write_key_items(key_room<D, adds, Walk> &s, cons
     const int64_t rows = grad_rows(p.tq);
     ring<room::notes> note;
     ring<room::outs> out;
-    auto take = [&](const auto &copy) { /* of both groups: the copies of all lanes must have read their buffer */
+    /* Takes a buffer of each group; a buffer is empty when the copies of all lanes have read it. */
+    auto take = [&](const auto &copy) {
 #pragma unroll
-                                        for (int group = 0; group < 2; ++group) {
-                                            barrier_wait(&s.out_full[group][out.slot], out.parity);
-                                            proxy_fence(); /* for those who stored */
-                                            copy(group, s.out[group][out.slot]);
-                                            store_commit();
-                                        }
-                                        store_wait_read<1>();
-                                        __syncwarp();
-                                        if (lane == 0) barrier_arrive(&s.out_empty[0][out.slot]);
-                                        store_wait_read<0>();
-                                        __syncwarp();
-                                        if (lane == 0) barrier_arrive(&s.out_empty[1][out.slot]);
-                                        out.advance();
+        for (int group = 0; group < 2; ++group) {
+            barrier_wait(&s.out_full[group][out.slot], out.parity);
+            proxy_fence(); /* for those who stored */
+            copy(group, s.out[group][out.slot]);
+            store_commit();
+        }
+        store_wait_read<1>();
+        __syncwarp();
+        if (lane == 0) barrier_arrive(&s.out_empty[0][out.slot]);
+        store_wait_read<0>();
+        __syncwarp();
+        if (lane == 0) barrier_arrive(&s.out_empty[1][out.slot]);
+        out.advance();
     };
     for (ring<room::items> items;; items.advance()) {
         barrier_wait(&s.item_full[items.slot], items.parity);

@@ -164,11 +164,6 @@ __device__ __forceinline__ void store_wait()
     asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
 }
 
-__device__ __forceinline__ void prefetch_map(const CUtensorMap *map)
-{
-    asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
-}
-
 /* `bytes` bytes (a multiple of 16) into shared memory; they count on the barrier. */
 __device__ __forceinline__ void load_bytes(void *to, const void *from, uint32_t bytes, uint64_t *barrier)
 {
