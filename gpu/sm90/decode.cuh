@@ -53,8 +53,8 @@ __device__ __forceinline__ void consume_units(decode_room<D> &s, const slat_prob
         named_sync(1, merge_threads);
         merge_warps(s, p, call, item, n, any, at.held);
         if (any) {
-            rows.give_back(s.k_empty[at.held[0]]);
-            rows.give_back(s.v_empty[at.held[1]]);
+            barrier_arrive(&s.k_empty[at.held[0]]);
+            barrier_arrive(&s.v_empty[at.held[1]]);
         }
         if (call.parts > 1) finish_part(s, p, call, item, n % call.items);
     }
@@ -70,12 +70,13 @@ __global__ void __launch_bounds__(decode_threads, decode_shape<D>::blocks)
     auto &s = *(decode_room<D> *)memory;
     const int warp = __shfl_sync(~0u, threadIdx.x / lanes, 0);
     if (threadIdx.x < shape::stages) {
-        barrier_init(&s.k_full[threadIdx.x], 2 * decode_tile), barrier_init(&s.k_empty[threadIdx.x], decode_consumers);
-        barrier_init(&s.v_full[threadIdx.x], decode_tile), barrier_init(&s.v_empty[threadIdx.x], decode_consumers);
+        barrier_init(&s.k_full[threadIdx.x], 2 * decode_tile), barrier_init(&s.v_full[threadIdx.x], decode_tile);
+        barrier_init(&s.k_empty[threadIdx.x], decode_consumers * lanes);
+        barrier_init(&s.v_empty[threadIdx.x], decode_consumers * lanes);
     }
     if (threadIdx.x < decode_queue::slots) {
         barrier_init(&s.queue.full[threadIdx.x], 1);
-        barrier_init(&s.queue.empty[threadIdx.x], decode_threads / lanes - 1);
+        barrier_init(&s.queue.empty[threadIdx.x], decode_threads - lanes);
     }
     __syncthreads();
     if (warp < decode_producers) {

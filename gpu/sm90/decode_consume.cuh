@@ -205,17 +205,10 @@ template <class T, int D> struct decode_consumer {
             }
             at.held[0] = at.held[1] = slot;
             if (t + 1 == part.end) continue;
-            give_back(s.k_empty[slot]);
-            give_back(s.v_empty[slot]);
+            barrier_arrive(&s.k_empty[slot]);
+            barrier_arrive(&s.v_empty[slot]);
         }
         return part.first < part.end;
-    }
-
-    /* This warp has read a slot. */
-    static __device__ __forceinline__ void give_back(uint64_t &empty)
-    {
-        __syncwarp();
-        if (threadIdx.x % lanes == 0) barrier_arrive(&empty);
     }
 
     /* Leaves the sums where all consumers find them. */

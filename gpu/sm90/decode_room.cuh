@@ -53,8 +53,7 @@ struct decode_turn {
     {
         barrier_wait(&queue.full[place.slot], place.parity);
         const int32_t unit = queue.unit[place.slot];
-        __syncwarp();
-        if (threadIdx.x % lanes == 0) barrier_arrive(&queue.empty[place.slot]);
+        barrier_arrive(&queue.empty[place.slot]);
         place.advance();
         return unit;
     }

@@ -258,8 +258,8 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
             if (!first) put_grad_q(grad_q);
         }
         wgmma_wait<0>();
+        barrier_arrive(&s.q_empty[own]); /* each lane for the numbers that it read */
         __syncwarp();
-        arrive(&s.q_empty[own]);
         arrive(&s.note_empty[tile % room::notes]);
         ++tile;
         return next;
@@ -338,7 +338,8 @@ __global__ void __launch_bounds__(softmax_threads, 1)
     if (threadIdx.x == 0) {
         barrier_init(&s.back_full[0], 1), barrier_init(&s.back_full[1], 1);
         barrier_init(&s.k_full, 1), barrier_init(&s.v_full, 1), barrier_init(&s.keys_empty, consumers);
-        for (int i = 0; i < s.queries; ++i) barrier_init(&s.q_full[i], 1), barrier_init(&s.q_empty[i], consumers);
+        for (int i = 0; i < s.queries; ++i)
+            barrier_init(&s.q_full[i], 1), barrier_init(&s.q_empty[i], 2 * group_threads);
         for (int i = 0; i < s.grads; ++i) barrier_init(&s.o_full[i], 1), barrier_init(&s.o_empty[i], consumers);
         for (int g = 0; g < 2; ++g) {
             barrier_init(&s.ds_full[g], consumers);
@@ -347,7 +348,7 @@ __global__ void __launch_bounds__(softmax_threads, 1)
         for (int i = 0; i < s.items; ++i)
             barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], consumers + 1);
         for (int i = 0; i < s.notes; ++i)
-            barrier_init(&s.note_full[i], 1), barrier_init(&s.note_empty[i], consumers + (adds ? 2 : 1));
+            barrier_init(&s.note_full[i], warp_lanes), barrier_init(&s.note_empty[i], consumers + (adds ? 2 : 1));
         barrier_init_fence();
     }
     __syncthreads();

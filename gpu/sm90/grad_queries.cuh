@@ -308,7 +308,7 @@ __global__ void __launch_bounds__(softmax_threads, 1)
         }
         for (int i = 0; i < s.items; ++i) barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], consumers);
         for (int i = 0; i < s.notes; ++i)
-            barrier_init(&s.note_full[i], 1), barrier_init(&s.note_empty[i], consumers + 2);
+            barrier_init(&s.note_full[i], warp_lanes), barrier_init(&s.note_empty[i], consumers + 2);
         barrier_init_fence();
     }
     __syncthreads();

@@ -149,7 +149,7 @@ __device__ __forceinline__ bool run_landmarks(decode_consumer<T, D> &rows, decod
                     make_float2(logits[i / 2][i % 2 * 2], logits[i / 2][i % 2 * 2 + 1]);
         }
         const bool ends = t + 1 == part.end; /* then the slots are held, and the values are added */
-        if (!ends) rows.give_back(s.k_empty[at.k.slot]);
+        if (!ends) barrier_arrive(&s.k_empty[at.k.slot]);
         named_sync(1, merge_threads);
         sums.take(tile, list.groups);
         named_sync(1, merge_threads);
@@ -168,7 +168,7 @@ __device__ __forceinline__ bool run_landmarks(decode_consumer<T, D> &rows, decod
             rows.add(weights, shared_address(s.v[at.v.slot]) + slice * 16 * shape::row_bytes);
         }
         at.held[0] = at.k.slot, at.held[1] = at.v.slot;
-        if (!ends) rows.give_back(s.v_empty[at.v.slot]);
+        if (!ends) barrier_arrive(&s.v_empty[at.v.slot]);
         at.v.advance();
     }
     return part.first < part.end;
@@ -208,7 +208,7 @@ __device__ __forceinline__ bool run_landmark_slices(decode_consumer<T, D> &rows,
         rows.score(weights, shared_address(s.k[at.k.slot]) + slice * 16 * shape::row_bytes);
         rows.template hide<true>(weights, s.note[at.k.slot], slice, at.scale);
         const bool marked = s.note[at.k.slot].until[slice * 16 + 15] < 0;
-        if (!ends) rows.give_back(s.k_empty[at.k.slot]);
+        if (!ends) barrier_arrive(&s.k_empty[at.k.slot]);
         float greatest[2], own_sum[2];
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
@@ -260,7 +260,7 @@ __device__ __forceinline__ bool run_landmark_slices(decode_consumer<T, D> &rows,
         barrier_wait(&s.v_full[at.v.slot], at.v.parity);
         rows.add(weights, shared_address(s.v[at.v.slot]) + slice * 16 * shape::row_bytes);
         at.held[0] = at.k.slot, at.held[1] = at.v.slot;
-        if (!ends) rows.give_back(s.v_empty[at.v.slot]);
+        if (!ends) barrier_arrive(&s.v_empty[at.v.slot]);
         at.v.advance();
     }
     return part.first < part.end;

@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(softmax_threads, 1)
         }
         for (int i = 0; i < s.items; ++i) barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], 2);
         for (int i = 0; i < s.notes; ++i)
-            barrier_init(&s.note_full[i], 1), barrier_init(&s.note_empty[i], 1 + consumer_warps);
+            barrier_init(&s.note_full[i], warp_lanes), barrier_init(&s.note_empty[i], 1 + consumer_warps);
         barrier_init_fence();
     }
     __syncthreads();

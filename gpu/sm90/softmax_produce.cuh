@@ -49,13 +49,12 @@ __device__ __forceinline__ void walk_items(Room &s, const slat_problem &p, const
             barrier_wait(&s.note_empty[note.slot], note.parity ^ 1);
             int32_t sight[2];
             cursor.next(sight, told.tile);
-            __syncwarp();
             if (lane == 0) {
                 told.item = items.slot;
                 told.begins = begins;
                 told.sights = sight[0] | sight[1] << 2 | cursor.more() << 4;
-                barrier_arrive(&s.note_full[note.slot]);
             }
+            barrier_arrive(&s.note_full[note.slot]); /* each lane for what it wrote */
             note.advance();
         }
         items.advance();
@@ -69,8 +68,8 @@ __device__ __forceinline__ void walk_items(Room &s, const slat_problem &p, const
         s.item[items.slot].work = 0;
         barrier_arrive(&s.item_full[items.slot]);
         s.note[note.slot].item = -1;
-        barrier_arrive(&s.note_full[note.slot]);
     }
+    barrier_arrive(&s.note_full[note.slot]);
 }
 
 /* Copies one operand of a tile where there is room for it. */
