@@ -5,8 +5,14 @@
 static const cuda_driver *driver;
 static void *start, *stop; /* events */
 
+/* Filled before the clock starts: what follows has been enqueued when the device comes to it, so that its time is the
+ * device's alone, and the cache holds none of its inputs. */
+static cuda_address filled;
+#define FILLED_BYTES ((size_t)256 << 20)
+
 static void begin(void)
 {
+    driver->fill(filled, 0, FILLED_BYTES, NULL);
     driver->event_record(start, NULL);
 }
 
@@ -34,7 +40,7 @@ const bench_device *bench_device_gpu(const char **reason)
     if (!device.memory) return NULL;
     driver = cuda_driver_open(0, reason);
     if (driver->device(&first, 0) || driver->name(name, sizeof name, first) || driver->event_create(&start, 0) ||
-        driver->event_create(&stop, 0)) {
+        driver->event_create(&stop, 0) || driver->allocate(&filled, FILLED_BYTES)) {
         *reason = "the CUDA driver cannot open the first device";
         return NULL;
     }

@@ -6,6 +6,8 @@
  *                   call of one query, one key, D 8
  * linear-T-cpu      a window of 512 over T from 4k to 64k: nanoseconds a token, medians of lengths that take
  *                   turns; `worst` is the largest of these over the least, less 1
+ * na1d-small        a small problem on a GPU: the row's time is the device's, of a call among others; `host_us` what the
+ *                   caller's thread spends on a call, `plan_us` on one that only plans
  */
 #include "bench.h"
 #include <stdio.h>
@@ -128,6 +130,45 @@ static void run_dispatch(const bench_row *row, shim_state *state)
     small_free(&call);
 }
 
+/* Few enough that all are enqueued before the device begins. */
+enum { IN_A_ROW = 8, LATENCY_SAMPLES = 101 };
+
+/* Seconds of a call, on the device and of this thread. */
+static slat_status latency_sample(const bench_device *device, const bench_subject *s, double *on_device, double *on_host)
+{
+    slat_status status = SLAT_OK;
+    device->begin();
+    const double start = bench_seconds();
+    for (int i = 0; i < IN_A_ROW && status == SLAT_OK; i++) status = bench_subject_call(s, 0);
+    *on_host = (bench_seconds() - start) / IN_A_ROW;
+    *on_device = device->end() / IN_A_ROW;
+    return status;
+}
+
+static void run_latency(const bench_row *row, shim_state *state)
+{
+    double on_device[LATENCY_SAMPLES], on_host[LATENCY_SAMPLES], planned[LATENCY_SAMPLES], unused;
+    const bench_subject *s = bench_subject_of(row, state);
+    if (!s) return;
+    slat_plan plan;
+    bench_subject plans = *s;
+    plans.exec.plan = &plan;
+    slat_status status = SLAT_OK;
+    while (shim_next(state)) continue;
+    for (int i = 0; i < LATENCY_SAMPLES && status == SLAT_OK; i++) {
+        status = latency_sample(row->device, s, &on_device[i], &on_host[i]);
+        if (status == SLAT_OK) status = latency_sample(row->device, &plans, &unused, &planned[i]);
+    }
+    if (status != SLAT_OK) {
+        bench_fail(state, "%s: %s", slat_status_name(status), slat_error());
+        return;
+    }
+    shim_counter(state, "host_us", bench_median(on_host, LATENCY_SAMPLES) * 1e6);
+    shim_counter(state, "plan_us", bench_median(planned, LATENCY_SAMPLES) * 1e6);
+    shim_label(state, s->plan.kernel);
+    shim_time(state, bench_median(on_device, LATENCY_SAMPLES));
+}
+
 enum { LENGTHS = 5, ROUNDS = 7 };
 static const int64_t lengths[LENGTHS] = {4096, 8192, 16384, 32768, 65536};
 static const char *const length_names[LENGTHS] = {"ns_token_4k", "ns_token_8k", "ns_token_16k", "ns_token_32k",
@@ -238,6 +279,9 @@ static const bench_workload workloads[] = {
     {.id = "linear-T-cpu", .passes = BENCH_ONLY_FORWARD | 1 << BENCH_BACKWARD, .run = run_linear,
      .parameters = {.op = OP_NEIGHBORHOOD, .type = TENSOR_F32, .b = 1, .ndim = 1, .tq = {4096}, .hq = 2, .d = 128,
                     .neighborhood = {.window = {512}}}},
+    {.id = "na1d-small", .gpu = true, .passes = BENCH_ONLY_FORWARD, .run = run_latency, .unit = "us",
+     .parameters = {.op = OP_NEIGHBORHOOD, .type = TENSOR_BF16, .b = 1, .ndim = 1, .tq = {1024}, .hq = 8, .d = 64,
+                    .neighborhood = {.window = {128}}}},
 };
 
 const bench_list bench_small = {workloads, sizeof workloads / sizeof *workloads};

@@ -37,6 +37,7 @@ static const char *load(void)
         {"cuMemcpyHtoD_v2", &driver.upload},
         {"cuMemcpyDtoH_v2", &driver.download},
         {"cuMemcpyDtoDAsync_v2", &driver.copy},
+        {"cuMemsetD8Async", &driver.fill},
         {"cuEventCreate", &driver.event_create},
         {"cuEventRecord", &driver.event_record},
         {"cuEventSynchronize", &driver.event_wait},

@@ -22,6 +22,7 @@ typedef struct {
     int (*upload)(cuda_address, const void *, size_t);
     int (*download)(void *, cuda_address, size_t);
     int (*copy)(cuda_address to, cuda_address from, size_t, void *stream);
+    int (*fill)(cuda_address, unsigned char, size_t, void *stream);
     int (*event_create)(void **, unsigned);
     int (*event_record)(void *, void *);
     int (*event_wait)(void *);
