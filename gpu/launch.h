@@ -17,11 +17,22 @@ template <class... P> cudaError_t slat_load(void (*kernel)(P...), size_t shared)
     return cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
 }
 
+/* early: it may begin before the kernel before it has ended, and says itself where it waits for that one. */
 template <class... P, size_t... I>
 cudaError_t slat_start(void (*kernel)(P...), unsigned blocks, unsigned threads, size_t shared, cudaStream_t stream,
-                       std::tuple<P...> &arguments, std::index_sequence<I...>)
+                       bool early, std::tuple<P...> &arguments, std::index_sequence<I...>)
 {
     void *pointers[] = {(void *)&std::get<I>(arguments)...};
-    return cudaLaunchKernel((const void *)kernel, dim3(blocks), dim3(threads), pointers, shared, stream);
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(blocks);
+    config.blockDim = dim3(threads);
+    config.dynamicSmemBytes = shared;
+    config.stream = stream;
+    config.attrs = &attribute;
+    config.numAttrs = early ? 1 : 0;
+    return cudaLaunchKernelExC(&config, (const void *)kernel, pointers);
 }
 #endif

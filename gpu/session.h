@@ -40,15 +40,14 @@ class slat_session
     template <class... P, class... A>
     void launch_wide(void (*kernel)(P...), int64_t blocks, int threads, size_t shared, A &&...arguments)
     {
-        if (error != cudaSuccess || blocks <= 0) return;
-        ++launches;
-        if (planning) {
-            error = slat_load(kernel, shared);
-            return;
-        }
-        std::tuple<P...> values(std::forward<A>(arguments)...);
-        const unsigned grid = blocks < INT32_MAX ? (unsigned)blocks : (unsigned)INT32_MAX;
-        error = slat_start(kernel, grid, (unsigned)threads, shared, stream, values, std::index_sequence_for<P...>());
+        start(kernel, blocks, threads, shared, false, std::forward<A>(arguments)...);
+    }
+
+    /* The same for a kernel that may begin before the one enqueued before it has ended: it waits for it by itself. */
+    template <class... P, class... A>
+    void launch_early(void (*kernel)(P...), int64_t blocks, int threads, size_t shared, A &&...arguments)
+    {
+        start(kernel, blocks, threads, shared, true, std::forward<A>(arguments)...);
     }
 
     /* The kernels do not compute this problem: finish() says SLAT_UNSUPPORTED. Only while planning. */
@@ -60,6 +59,21 @@ class slat_session
     slat_status finish(slat_plan *plan); /* plan: NULL when run */
 
   private:
+    template <class... P, class... A>
+    void start(void (*kernel)(P...), int64_t blocks, int threads, size_t shared, bool early, A &&...arguments)
+    {
+        if (error != cudaSuccess || blocks <= 0) return;
+        ++launches;
+        if (planning) {
+            error = slat_load(kernel, shared);
+            return;
+        }
+        std::tuple<P...> values(std::forward<A>(arguments)...);
+        const unsigned grid = blocks < INT32_MAX ? (unsigned)blocks : (unsigned)INT32_MAX;
+        error = slat_start(kernel, grid, (unsigned)threads, shared, stream, early, values,
+                           std::index_sequence_for<P...>());
+    }
+
     bool planning;
     cudaStream_t stream;
     char *workspace;

@@ -194,12 +194,9 @@ void slat_cuda_block_sparse(slat_session &session)
     }
     const float *shift = simt::enqueue_shift(session);
     if (l.indptr && !l.t_indptr && (p.grad_k.data || p.grad_v.data)) {
-        const int64_t heads = (int64_t)l.batches * l.heads;
-        int32_t *t_indptr = (int32_t *)session.take(heads * (l.columns + 1), sizeof(int32_t));
-        int32_t *t_indices = (int32_t *)session.take(l.entries, sizeof(int32_t));
-        int32_t *t_entry = (int32_t *)session.take(l.entries, sizeof(int32_t));
-        simt::enqueue_transpose(session, t_indptr, t_indices, t_entry);
-        walk = {t_indptr, t_indices, t_entry};
+        const simt::transposed made = simt::take_transposed(session, true);
+        simt::enqueue_transpose(session, made);
+        walk = {made.indptr, made.indices, made.entry};
     }
     simt::enqueue_backward(session, walk, shift);
 }

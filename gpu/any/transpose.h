@@ -6,9 +6,16 @@
 namespace simt
 {
 
-/* From session.problem.layout: t_indptr [Bm, Hm, columns + 1], t_indices and t_entry [nnz]. Bad entries are left out.
- * t_entry may be NULL: not wanted. */
-void enqueue_transpose(slat_session &session, int32_t *t_indptr, int32_t *t_indices, int32_t *t_entry);
+/* indptr [Bm, Hm, columns + 1], indices and entry [nnz]; entry may be NULL: not wanted. */
+struct transposed {
+    int32_t *indptr, *indices, *entry;
+};
+
+/* Room for that of session.problem.layout in workspace. */
+transposed take_transposed(slat_session &session, bool entries);
+
+/* Writes it. Bad entries are left out. */
+void enqueue_transpose(slat_session &session, const transposed &to);
 
 } // namespace simt
 #endif

@@ -71,8 +71,9 @@ struct forward_maps {
     CUtensorMap q, k, v, o;
 };
 
-/* Work items of 128 queries, `tiles` a head. */
-inline bool count_items(slat_session &session, const slat_problem &p, int64_t tiles, forward_call &call)
+/* Work items of 128 queries, `tiles` a head. counter: one that is 0 when the kernel begins; NULL: it is taken here. */
+inline bool count_items(slat_session &session, const slat_problem &p, int64_t tiles, forward_call &call,
+                        int32_t *counter = NULL)
 {
     const int64_t heads = p.b * p.hq, work = tiles * heads;
     if (work > INT32_MAX / 2) {
@@ -84,6 +85,8 @@ inline bool count_items(slat_session &session, const slat_problem &p, int64_t ti
     call.group = heads_together(p);
     call.small = small_tiles(p, tiles);
     if (work > session.processors()) {
+        call.next = counter;
+        if (counter) return true;
         call.next = (int32_t *)session.take(1, sizeof(int32_t));
         session.clear(call.next, sizeof(int32_t));
     }

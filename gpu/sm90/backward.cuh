@@ -54,15 +54,21 @@ template <int D> bool may_add(const slat_session &session)
            p.b * p.hq * (grad_rows(p.tq) / 64) < INT32_MAX / 2;
 }
 
-/* Takes the sums and their counters. */
-template <int D> void take_sums(slat_session &session, grad_call &call)
+/* Takes counters, which become 0 before the products. */
+inline int32_t *take_counters(slat_session &session, grad_start &start, int32_t count)
 {
-    const int64_t sums = count_sums<D>(session.problem, call), counters = 2 + 2 * (int64_t)call.sets;
-    call.sums = (float *)session.take(sums, sizeof(float));
-    session.clear(call.sums, sums * sizeof(float));
-    call.next = (int32_t *)session.take(counters, sizeof(int32_t));
-    session.clear(call.next, counters * sizeof(int32_t));
-    call.claimed = call.next + 1;
+    start.counters = (int32_t *)session.take(count, sizeof(int32_t));
+    start.count = count;
+    return start.counters;
+}
+
+/* Takes the sums and their counters. */
+template <int D> void take_sums(slat_session &session, grad_start &start, grad_call &call)
+{
+    call.sums = (float *)session.take(count_sums<D>(session.problem, call), sizeof(float));
+    call.next = take_counters(session, start, 3 + 2 * call.sets);
+    call.begun = call.next + 1;
+    call.claimed = call.begun + 1;
     call.done = call.claimed + 1;
     call.emptied = call.done + call.sets;
 }
@@ -92,19 +98,13 @@ void launch_grad_keys(slat_session &session, const Columns &walk, grad_call call
     }
     call.tiles = (int32_t)tiles;
     call.heads = (int32_t)heads;
-    if (adds)
-        take_sums<D>(session, call);
-    else {
-        call.group = key_heads_together(p, (p.d + p.dv) * 2);
-        call.next = (int32_t *)session.take(1, sizeof(int32_t));
-        session.clear(call.next, sizeof(int32_t));
-    }
-    session.launch_wide(grad_keys<T, D, adds, Columns>, blocks, softmax_threads, sizeof(key_room<D, adds, Columns>), p,
-                        walk, call, q, k, v, grad_o, grad_k, grad_v);
+    if (!adds) call.group = key_heads_together(p, (p.d + p.dv) * 2);
+    session.launch_early(grad_keys<T, D, adds, Columns>, blocks, softmax_threads, sizeof(key_room<D, adds, Columns>), p,
+                         walk, call, q, k, v, grad_o, grad_k, grad_v);
 }
 
 template <class T, int D, class Rows>
-void launch_grad_queries(slat_session &session, const Rows &walk, const grad_call &call)
+void launch_grad_queries(slat_session &session, const Rows &walk, const grad_call &call, int32_t *counter)
 {
     const slat_problem &p = session.problem;
     const slat_view views[] = {session.mapped(p.q), session.mapped(p.k), session.mapped(p.v), session.mapped(p.grad_o),
@@ -119,14 +119,16 @@ void launch_grad_queries(slat_session &session, const Rows &walk, const grad_cal
         return;
     }
     forward_call items = {};
-    if (!count_items(session, p, (p.tq + tile_rows - 1) / tile_rows, items)) return;
-    session.launch_wide(grad_queries<T, D, Rows>, blocks_of(session, items), softmax_threads,
-                        sizeof(query_room<D, Rows>), p, walk, items, call, q, k, v, grad_o, grad_q);
+    if (!count_items(session, p, (p.tq + tile_rows - 1) / tile_rows, items, counter)) return;
+    session.launch_early(grad_queries<T, D, Rows>, blocks_of(session, items), softmax_threads,
+                         sizeof(query_room<D, Rows>), p, walk, items, call, q, k, v, grad_o, grad_q);
 }
 
-/* rows, columns: the walks by query, in tiles of 64 keys, and by key; they are asked for where they are needed. */
+/* rows, columns: the walks by query, in tiles of 64 keys, and by key; they are asked for where they are needed.
+ * layout: what `columns` reads, and has to be made. */
 template <class T, int D, class Rows, class Columns>
-void enqueue_backward(slat_session &session, const Rows &rows, const Columns &columns)
+void enqueue_backward(slat_session &session, const Rows &rows, const Columns &columns,
+                      const simt::transposed &layout = {})
 {
     const slat_problem &p = session.problem;
     if (!p.tq || !p.tk) {
@@ -138,13 +140,19 @@ void enqueue_backward(slat_session &session, const Rows &rows, const Columns &co
     call.scale = (float)p.scale;
     call.scale_2 = (float)(p.scale * 1.4426950408889634);
     if (p.grad_sink.data) simt::enqueue_grad_sink(session, simt::enqueue_shift(session));
-    call.numbers = enqueue_numbers(session);
+    grad_start start = {};
+    start.layout = layout;
     if (adds) {
+        take_sums<D>(session, start, call);
+        call.numbers = enqueue_numbers(session, start);
         session.varies();
         launch_grad_keys<T, D, true>(session, columns(), call);
         return;
     }
-    if (p.grad_q.data) launch_grad_queries<T, D>(session, rows(), call);
+    call.next = take_counters(session, start, 2);
+    call.numbers = enqueue_numbers(session, start);
+    if (p.grad_q.data) launch_grad_queries<T, D>(session, rows(), call, call.next + 1);
+    call.beside = p.grad_q.data;
     if (keys) launch_grad_keys<T, D, false>(session, columns(), call);
 }
 

@@ -51,16 +51,17 @@ struct block_columns : runs_of_keys {
         int32_t begin, end;
     };
 
-    __device__ __forceinline__ list list_of(const slat_problem &p, const work_item &item, int h, int n) const
+    /* List n of the item whose first key is `first`. */
+    __device__ __forceinline__ list list_of(const slat_problem &p, int32_t first, int32_t b, int h, int n) const
     {
         const slat_layout &l = p.layout;
-        const int32_t key = item.first + (n << lists_shift);
+        const int32_t key = first + (n << lists_shift);
         if (n >= lists || key >= p.tk) return {0, 0};
         if (!l.indptr) {
-            const int64_t first = l.causal ? slat_max(key - (p.tk - p.tq), 0) : 0;
-            return {(int32_t)(first / block_q), (int32_t)((p.tq + block_q - 1) / block_q)};
+            const int64_t query = l.causal ? slat_max(key - (p.tk - p.tq), 0) : 0;
+            return {(int32_t)(query / block_q), (int32_t)((p.tq + block_q - 1) / block_q)};
         }
-        const int32_t *column = t_indptr + slat_layout_row(&l, l.columns, item.b, h, p.hq, key / block_k);
+        const int32_t *column = t_indptr + slat_layout_row(&l, l.columns, b, h, p.hq, key / block_k);
         return {min(max(column[0], 0), (int32_t)l.entries), min(max(column[1], 0), (int32_t)l.entries)};
     }
 
@@ -72,7 +73,7 @@ struct block_columns : runs_of_keys {
 
     static __device__ __forceinline__ bool good(const slat_problem &p, int32_t block, int32_t before)
     {
-        return block >= 0 && block < p.layout.rows && block > before;
+        return block >= 0 && block < (int32_t)p.layout.rows && block > before;
     }
 
     /* Past the last key of piece n that any query of the key head sees; its first one where none does. */
@@ -83,7 +84,7 @@ struct block_columns : runs_of_keys {
         const int heads = p.hq / p.hk;
         int32_t seen = first;
         for (int h = item.h * heads; h < (item.h + 1) * heads; ++h) {
-            list x = list_of(p, item, h, n);
+            list x = list_of(p, item.first, item.b, h, n);
             int32_t block = -1;
             while (block < 0 && --x.end >= x.begin) {
                 block = p.layout.indptr ? t_indices[x.end] : x.end;
@@ -99,7 +100,8 @@ struct block_columns : runs_of_keys {
     struct cursor {
         const slat_problem &p;
         const block_columns &walk;
-        const work_item item;
+        const int32_t first, b; /* of the item */
+        int32_t sees;           /* the first query that sees its first key; long before the first one where all see it */
         list own;            /* this lane's list, from the entry in hand on */
         int32_t at[3];       /* what stands there, and at the two after it: fetched two steps ahead */
         int32_t block;       /* the query block in hand; INT32_MAX: the list is through */
@@ -109,8 +111,9 @@ struct block_columns : runs_of_keys {
         bool clears_keys;
 
         __device__ __forceinline__ cursor(const slat_problem &p, const block_columns &walk, const work_item &item)
-            : p(p), walk(walk), item(item)
+            : p(p), walk(walk), first(item.first), b(item.b)
         {
+            sees = p.layout.causal ? first - (int32_t)(p.tk - p.tq) : INT32_MIN / 2;
             const int lane = threadIdx.x % warp_lanes, heads = p.hq / p.hk;
             bool clears = false;
             if (lane < walk.lists) {
@@ -127,7 +130,7 @@ struct block_columns : runs_of_keys {
         /* Turns to the lists of `head`. */
         __device__ __forceinline__ void begin()
         {
-            own = walk.list_of(p, item, head, threadIdx.x % warp_lanes);
+            own = walk.list_of(p, first, b, head, threadIdx.x % warp_lanes);
             if (p.layout.indptr) {
                 at[0] = INT32_MIN;
                 at[1] = walk.fetch(own, own.begin);
@@ -160,12 +163,11 @@ struct block_columns : runs_of_keys {
         /* The first query that sees a key of the lists in `named`. */
         __device__ __forceinline__ int32_t sees_from(uint32_t named) const
         {
-            if (!p.layout.causal) return 0;
-            return item.first + ((__ffs(named) - 1) << walk.lists_shift) - (int32_t)(p.tk - p.tq);
+            return sees + ((__ffs(named) - 1) << walk.lists_shift);
         }
 
         /* Whether the run in hand is one of the block's, and has queries. */
-        __device__ __forceinline__ bool has_run() const { return part < walk.runs && run_at() < p.tq; }
+        __device__ __forceinline__ bool has_run() const { return part < walk.runs && run_at() < (int32_t)p.tq; }
 
         /* Finds the least block and its first run whose queries see something. */
         __device__ __forceinline__ void settle()
@@ -204,14 +206,32 @@ struct block_columns : runs_of_keys {
         }
         __device__ __forceinline__ bool all(int32_t first, uint32_t named, uint32_t own, int group) const
         {
-            const int32_t end = item.first + (group + 1) * group_rows;
-            return (named & own) == own && end <= p.tk &&
-                   (!p.layout.causal || first + (int32_t)(p.tk - p.tq) >= end - 1);
+            const int32_t keys = (group + 1) * group_rows;
+            return (named & own) == own && this->first + keys <= (int32_t)p.tk && first >= sees + keys - 1;
         }
 
         __device__ __forceinline__ void next(int32_t (&sight)[2], note &told)
         {
             const int lane = threadIdx.x % warp_lanes, from = head;
+            if (walk.copies == 1) {
+                const int32_t first = run_at();
+                const uint32_t lists = named;
+                const bool clears = clears_keys;
+                clears_keys = false;
+                advance();
+                if (lane) return;
+                told.first[0] = first;
+                told.lists[0] = (uint16_t)lists;
+                told.head = (uint16_t)from;
+                told.clears_queries = first < sees_from(lists);
+                told.clears_keys = clears;
+#pragma unroll
+                for (int g = 0; g < 2; ++g) {
+                    const uint32_t own = walk.own_lists(g);
+                    sight[g] = !some(first, lists, own) ? sees_none : all(first, lists, own, g) ? sees_all : sees_part;
+                }
+                return;
+            }
             int32_t first = (int32_t)((p.tq + 63) / 64 * 64);
             uint32_t lists = 0;
             int n = 0;

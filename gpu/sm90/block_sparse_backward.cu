@@ -8,23 +8,20 @@
 namespace sm90
 {
 
-/* The layout by key block; made in workspace where the caller has none. */
-static block_columns columns_of(slat_session &session, int queries)
-{
-    const slat_layout &l = session.problem.layout;
-    if (!l.indptr || l.t_indptr) return block_columns::of(l, l.t_indptr, l.t_indices, queries);
-    const int64_t heads = (int64_t)l.batches * l.heads;
-    int32_t *const t_indptr = (int32_t *)session.take(heads * (l.columns + 1), sizeof(int32_t));
-    int32_t *const t_indices = (int32_t *)session.take(l.entries, sizeof(int32_t));
-    simt::enqueue_transpose(session, t_indptr, t_indices, NULL);
-    return block_columns::of(l, t_indptr, t_indices, queries);
-}
-
 template <class T, int D> void backward(slat_session &session)
 {
+    const slat_problem &p = session.problem;
+    const slat_layout &l = p.layout;
+    /* the layout by key block is made in workspace where the caller has none */
+    const bool makes = l.indptr && !l.t_indptr && (p.grad_k.data || p.grad_v.data);
+    const simt::transposed made = makes ? simt::take_transposed(session, false) : simt::transposed{};
     enqueue_backward<T, D>(
-        session, [&] { return block_rows::of(session.problem.layout, tile_rows, 64); },
-        [&] { return columns_of(session, grad_shape<D>::queries); });
+        session, [&] { return block_rows::of(l, tile_rows, 64); },
+        [&] {
+            return block_columns::of(l, makes ? made.indptr : l.t_indptr, makes ? made.indices : l.t_indices,
+                                     grad_shape<D>::queries);
+        },
+        made);
 }
 
 } // namespace sm90

@@ -304,6 +304,7 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
     __device__ __forceinline__ void run()
     {
         uint32_t parity = 0; /* of K and V */
+        if (adds) clear_first_sums<D>(p, call);
         for (ring<room::items> items;; items.advance()) {
             barrier_wait(&s.item_full[items.slot], items.parity);
             const work_item &item = s.item[items.slot];
@@ -315,11 +316,11 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
                 take_item(item, parity);
                 parity ^= 1;
             }
-            __syncwarp();
-            arrive(&s.item_empty[items.slot]);
+            barrier_arrive(&s.item_empty[items.slot]);
             put_keys(grad_v, 1);
             put_keys(grad_k, call.scale);
         }
+        if constexpr (adds) convert_sums_together<T, D>(s, p, call, group, walk.run == grad_group);
     }
 };
 
@@ -339,18 +340,19 @@ __global__ void __launch_bounds__(softmax_threads, 1)
         barrier_init(&s.back_full[0], 1), barrier_init(&s.back_full[1], 1);
         barrier_init(&s.k_full, 1), barrier_init(&s.v_full, 1), barrier_init(&s.keys_empty, consumers);
         for (int i = 0; i < s.queries; ++i)
-            barrier_init(&s.q_full[i], 1), barrier_init(&s.q_empty[i], 2 * group_threads);
-        for (int i = 0; i < s.grads; ++i) barrier_init(&s.o_full[i], 1), barrier_init(&s.o_empty[i], consumers);
+            barrier_init(&s.q_full[i], warp_lanes), barrier_init(&s.q_empty[i], 2 * group_threads);
+        for (int i = 0; i < s.grads; ++i) barrier_init(&s.o_full[i], warp_lanes), barrier_init(&s.o_empty[i], consumers);
         for (int g = 0; g < 2; ++g) {
             barrier_init(&s.ds_full[g], consumers);
             for (int i = 0; i < s.outs; ++i) barrier_init(&s.out_full[g][i], 4), barrier_init(&s.out_empty[g][i], 1);
         }
         for (int i = 0; i < s.items; ++i)
-            barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], consumers + 1);
+            barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], 2 * group_threads + warp_lanes);
         for (int i = 0; i < s.notes; ++i)
-            barrier_init(&s.note_full[i], warp_lanes), barrier_init(&s.note_empty[i], consumers + (adds ? 2 : 1));
+            barrier_init(&s.note_full[i], warp_lanes), barrier_init(&s.note_empty[i], consumers + (adds ? 2 : 1) * warp_lanes);
         barrier_init_fence();
     }
+    if (!call.beside) kernel_before_wait();
     __syncthreads();
     if (group == 0) {
         registers_give<24>();
@@ -362,10 +364,13 @@ __global__ void __launch_bounds__(softmax_threads, 1)
                 first = __shfl_sync(~0u, first, 0);
             }
             walk_items(s, p, walk, call.tiles * call.heads, call.next, first, adds ? 0 : gridDim.x,
-                       [&](int n) { return key_item<adds>(p, walk, call, n); });
+                       [&](int n) { return key_item(p, walk, call, n); });
         }
         if (warp == 1) load_key_items<D>(s, p, walk, call, q, k, v, grad_o);
-        if (warp == 2) write_key_items<D>(s, p, walk, call, grad_k, grad_v);
+        if (warp == 2) {
+            write_key_items<D>(s, p, walk, call, grad_k, grad_v);
+            if (call.beside) kernel_before_wait(); /* what comes after this kernel comes after that one too */
+        }
         if constexpr (adds)
             if (warp == 3) convert_sums<T, D>(s, p, call, walk.run == grad_group);
     } else {

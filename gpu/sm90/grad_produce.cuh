@@ -10,14 +10,13 @@ namespace sm90
 {
 
 /* Item n: heads in groups whose queries stay in the cache together; early keys first, for they may have most to do. */
-template <bool adds, class Walk>
+template <class Walk>
 __device__ __forceinline__ work_item key_item(const slat_problem &p, const Walk &walk, const grad_call &call, int n)
 {
     const int whole = call.group * call.tiles, group = n / whole, rest = n - group * whole;
     const int heads = min(call.group, call.heads - group * call.group);
     const int head = group * call.group + rest % heads;
     work_item item = {1, 0, 0, 0, head % p.hk, head / p.hk, 0};
-    if (adds) wait_for_place(p, call, group);
     walk.place(p, item, rest / heads);
     return item;
 }
@@ -41,8 +40,6 @@ __device__ __forceinline__ void load_key_items(key_room<D, adds, Walk> &s, const
         const work_item item = s.item[told.item];
         int at = query.slot;
         barrier_wait(&s.q_empty[at], query.parity ^ 1);
-        if (lane == 0) barrier_expect(&s.q_full[at], shape::query_bytes + shape::number_bytes);
-        __syncwarp();
         const int head = walk.head(told.tile);
         for (int i = lane; i < shape::chunks * walk.copies; i += warp_lanes)
             walk.load(told.tile, i, s.q[at], &q, &s.q_full[at], head, item.b);
@@ -53,6 +50,7 @@ __device__ __forceinline__ void load_key_items(key_room<D, adds, Walk> &s, const
             load_bytes(s.numbers[at] + to, call.numbers + row / grad_group * number_floats,
                        walk.run / grad_group * number_floats * sizeof(float), &s.q_full[at]);
         }
+        barrier_expect_warp(&s.q_full[at], shape::query_bytes + shape::number_bytes);
         if (told.begins) {
             barrier_wait(&s.keys_empty, item_parity ^ 1);
             item_parity ^= 1;
@@ -62,16 +60,13 @@ __device__ __forceinline__ void load_key_items(key_room<D, adds, Walk> &s, const
                 barrier_expect(&s.v_full, shape::key_bytes);
                 walk.template load_keys<shape::chunks>(p, s.v, &v, &s.v_full, item);
             }
-            __syncwarp();
         }
         at = grad.slot;
         barrier_wait(&s.o_empty[at], grad.parity ^ 1);
-        if (lane == 0) barrier_expect(&s.o_full[at], shape::query_bytes);
-        __syncwarp();
         for (int i = lane; i < shape::chunks * walk.copies; i += warp_lanes)
             walk.load(told.tile, i, s.grad_o[at], &grad_o, &s.o_full[at], head, item.b);
-        __syncwarp();
-        if (lane == 0) barrier_arrive(&s.note_empty[note.slot]);
+        barrier_expect_warp(&s.o_full[at], shape::query_bytes);
+        barrier_arrive(&s.note_empty[note.slot]);
         query.advance();
         grad.advance();
     }
@@ -112,14 +107,14 @@ __device__ __forceinline__ void write_key_items(key_room<D, adds, Walk> &s, cons
         const work_item item = s.item[items.slot];
         if (!item.work) break;
         const int set = adds ? (item.b * p.hk + item.h) / call.group : 0;
+        if (adds && item.tiles) wait_for_place(p, call, set);
         for (bool more = item.tiles; adds && more; note.advance()) {
             barrier_wait(&s.note_full[note.slot], note.parity);
             const tile_note<Walk> &told = s.note[note.slot];
             more = told.sights >> 4;
             const int head = item.b * p.hq + walk.head(told.tile) + sums_shift(call, set);
             const int32_t row = lane < walk.copies ? walk.row(told.tile, lane) : (int32_t)rows;
-            __syncwarp();
-            if (lane == 0) barrier_arrive(&s.note_empty[note.slot]);
+            barrier_arrive(&s.note_empty[note.slot]);
             float *const to = call.sums + head * rows * D + grad_place<D>(row, 0);
             take([&](int group, const uint8_t *from) {
                 const int bytes = walk.run * shape::part * 4, own = shape::halves ? walk.copies >> 1 : 0;
@@ -134,8 +129,7 @@ __device__ __forceinline__ void write_key_items(key_room<D, adds, Walk> &s, cons
                 if (wanted && lane < shape::chunks && lane * chunk < (i ? p.d : p.dv))
                     walk.store_keys(p, i ? &grad_k : &grad_v, from + lane * group_rows * row_bytes, lane, group, item);
             });
-        __syncwarp();
-        if (lane == 0) barrier_arrive(&s.item_empty[items.slot]);
+        barrier_arrive(&s.item_empty[items.slot]);
         if (adds) {
             store_wait();
             tell(call.done + set);

@@ -45,14 +45,12 @@ __device__ __forceinline__ void load_query_tiles(query_room<D, Walk> &s, const s
         for (int half = 0; half < halves; ++half, stage.advance()) {
             uint64_t *const full = values ? &s.v_full[stage.slot] : &s.k_full[stage.slot];
             barrier_wait(values ? &s.v_empty[stage.slot] : &s.k_empty[stage.slot], stage.parity ^ 1);
-            if (lane == 0) barrier_expect(full, room::keys_bytes);
-            __syncwarp();
             for (int i = lane; i < chunks * (walk.copies >> 1); i += warp_lanes)
                 walk.load_half(told.tile, half, i, values ? s.v[stage.slot] : s.k[stage.slot], &operand, full,
                                slat_key_head(&p, item.h), item.b);
-            __syncwarp();
+            barrier_expect_warp(full, room::keys_bytes);
         }
-        if (lane == 0) barrier_arrive(&s.note_empty[note.slot]);
+        barrier_arrive(&s.note_empty[note.slot]);
     }
 }
 
@@ -260,8 +258,7 @@ template <class T, int D, class Walk> struct query_consumer {
                 barrier_wait(&s.rows_full, parity);
                 load_rows(q, s.q);
                 load_rows(grad_o, s.grad_o);
-                __syncwarp();
-                arrive(&s.rows_empty);
+                barrier_arrive(&s.rows_empty);
                 parity ^= 1;
                 take_note();
                 barrier_wait(&s.k_full[keys % room::stages], keys / room::stages & 1);
@@ -281,8 +278,7 @@ template <class T, int D, class Walk> struct query_consumer {
                 arrive(&s.k_empty[(keys - 1) % room::stages]);
             }
             write(map, item);
-            __syncwarp();
-            arrive(&s.item_empty[items.slot]);
+            barrier_arrive(&s.item_empty[items.slot]);
         }
         if (thread() == 0) store_wait();
     }
@@ -301,16 +297,19 @@ __global__ void __launch_bounds__(softmax_threads, 1)
     const int group = __shfl_sync(~0u, threadIdx.x / group_threads, 0);
     constexpr int consumers = 8; /* warps */
     if (threadIdx.x == 0) {
-        barrier_init(&s.rows_full, 1), barrier_init(&s.rows_empty, consumers);
+        barrier_init(&s.rows_full, 1), barrier_init(&s.rows_empty, 2 * group_threads);
         for (int i = 0; i < s.stages; ++i) {
-            barrier_init(&s.k_full[i], 1), barrier_init(&s.k_empty[i], consumers);
-            barrier_init(&s.v_full[i], 1), barrier_init(&s.v_empty[i], consumers);
+            barrier_init(&s.k_full[i], warp_lanes), barrier_init(&s.k_empty[i], consumers);
+            barrier_init(&s.v_full[i], warp_lanes), barrier_init(&s.v_empty[i], consumers);
         }
-        for (int i = 0; i < s.items; ++i) barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], consumers);
+        for (int i = 0; i < s.items; ++i)
+            barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], 2 * group_threads);
         for (int i = 0; i < s.notes; ++i)
-            barrier_init(&s.note_full[i], warp_lanes), barrier_init(&s.note_empty[i], consumers + 2);
+            barrier_init(&s.note_full[i], warp_lanes), barrier_init(&s.note_empty[i], consumers + 2 * warp_lanes);
         barrier_init_fence();
     }
+    kernel_before_wait();
+    kernel_after_begins();
     __syncthreads();
     if (group == 0) {
         registers_give<24>();

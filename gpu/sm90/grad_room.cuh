@@ -50,11 +50,13 @@ struct grad_call {
     int32_t *next;               /* the next work item, 0 at first; NULL: a block has one */
     const float *numbers;        /* of the query rows */
 
+    bool beside;                 /* the kernel before is grad_queries, of which nothing is read */
+
     /* Where dq is added up (see grad_sums.cuh). A set is the query heads of `group` key heads. */
-    float *sums; /* room for `slots` sets, 0 at first */
+    float *sums; /* room for `slots` sets */
     int32_t slots, sets, set_heads;
-    int32_t *claimed, *done,
-        *emptied; /* 0 at first: tiles to convert, given away; items done, tiles emptied of a set */
+    int32_t *begun, *claimed;  /* 0 at first: tiles of the first set to clear, others to clear and to empty, given away */
+    int32_t *done, *emptied;   /* 0 at first: of each set its items done, the tiles of its place cleared */
 };
 
 /* The room of grad_keys. adds: dS^T and the parts of dQ need room too. */
@@ -71,6 +73,7 @@ template <int D, bool adds, class Walk> struct key_room {
     alignas(1024) uint8_t out[2][outs][shape::part_bytes]; /* of each group: its part of dQ, or its rows of dK, dV */
     alignas(128) uint8_t back[2][adds ? shape::part_bytes / 2 : 128]; /* sums to be converted */
     alignas(128) uint8_t numbers[queries][shape::number_bytes];
+    int32_t unit[2][2]; /* of each group: tiles of sums that it empties */
     uint64_t back_full[2];
     uint64_t k_full, v_full, keys_empty;
     uint64_t q_full[queries], q_empty[queries], o_full[grads], o_empty[grads];

@@ -42,6 +42,16 @@ __device__ __forceinline__ void barrier_expect(uint64_t *barrier, uint32_t bytes
                  : "memory");
 }
 
+/* A whole warp arrives, each lane when it has issued its copies and read what it needs for them; all of them bring
+ * `bytes` bytes. */
+__device__ __forceinline__ void barrier_expect_warp(uint64_t *barrier, uint32_t bytes)
+{
+    if (threadIdx.x % 32 == 0)
+        barrier_expect(barrier, bytes);
+    else
+        barrier_arrive(barrier);
+}
+
 /* Waits for the end of the phase of this parity. */
 __device__ __forceinline__ void barrier_wait(uint64_t *barrier, uint32_t parity)
 {
@@ -93,6 +103,14 @@ __device__ __forceinline__ void counter_add(int32_t *counter)
 {
     asm volatile("red.release.gpu.global.add.s32 [%0], 1;" ::"l"(counter) : "memory");
 }
+
+/* ---- the kernels before and after this one ---- */
+
+/* Waits until the kernel before has ended, where this one was launched early; then what it wrote is there. */
+__device__ __forceinline__ void kernel_before_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
+/* Lets the next kernel's blocks begin where there is room, once every block of this one has said so or ended. */
+__device__ __forceinline__ void kernel_after_begins() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 
 /* ---- registers ---- */
 

@@ -43,12 +43,12 @@ __global__ void __launch_bounds__(softmax_threads, 1)
     if (threadIdx.x == 0) {
         for (int i = 0; i < shape::queries; ++i) barrier_init(&s.q_full[i], 1), barrier_init(&s.q_empty[i], 2);
         for (int i = 0; i < shape::stages; ++i) {
-            barrier_init(&s.k_full[i], 1), barrier_init(&s.k_empty[i], 2);
-            barrier_init(&s.v_full[i], 1), barrier_init(&s.v_empty[i], 2);
+            barrier_init(&s.k_full[i], warp_lanes), barrier_init(&s.k_empty[i], 2);
+            barrier_init(&s.v_full[i], warp_lanes), barrier_init(&s.v_empty[i], 2);
         }
         for (int i = 0; i < s.items; ++i) barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], 2);
         for (int i = 0; i < s.notes; ++i)
-            barrier_init(&s.note_full[i], warp_lanes), barrier_init(&s.note_empty[i], 1 + consumer_warps);
+            barrier_init(&s.note_full[i], warp_lanes), barrier_init(&s.note_empty[i], warp_lanes + consumer_warps);
         barrier_init_fence();
     }
     __syncthreads();

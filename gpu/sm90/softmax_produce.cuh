@@ -80,11 +80,9 @@ __device__ __forceinline__ void load_tile(const slat_problem &p, const Walk &wal
 {
     typedef tile_shape<D> shape;
     const int lane = threadIdx.x % warp_lanes;
-    if (lane == 0) barrier_expect(full, copied_bytes<D>(walk, values));
-    __syncwarp();
     for (int i = lane; i < shape::chunks * walk.copies; i += warp_lanes)
         walk.load(told, i, to, map, full, slat_key_head(&p, item.h), item.b);
-    __syncwarp();
+    barrier_expect_warp(full, copied_bytes<D>(walk, values));
 }
 
 template <int D, class Walk>
@@ -124,7 +122,7 @@ __device__ __forceinline__ void load_values(forward_room<D, Walk> &s, const slat
         if (told.item < 0) break;
         barrier_wait(&s.v_empty[stage.slot], stage.parity ^ 1);
         load_tile<D>(p, walk, told.tile, s.item[told.item], true, s.v[stage.slot], &v, &s.v_full[stage.slot]);
-        if (threadIdx.x % warp_lanes == 0) barrier_arrive(&s.note_empty[note.slot]);
+        barrier_arrive(&s.note_empty[note.slot]);
         stage.advance();
     }
 }
