@@ -28,69 +28,102 @@ inline int key_heads_together(const slat_problem &p, int64_t row_bytes)
 }
 
 /* How the sums of dq lie in workspace. */
-template <int D> grad_call plan_sums(const slat_problem &p)
+template <int D> void plan_sums(const slat_problem &p, grad_call &call)
 {
     constexpr int most = 3; /* sets: one that is added to, one that the blocks before still add to, one being emptied */
-    grad_call call = {};
     call.heads = (int32_t)(p.b * p.hk);
     call.group = key_heads_together(p, (p.d + p.dv) * 2 + D * 4);
     call.sets = (call.heads + call.group - 1) / call.group;
     call.slots = (int32_t)slat_min(call.sets, most);
     call.set_heads = call.group * (p.hq / p.hk);
-    return call;
 }
 
 template <int D> int64_t count_sums(const slat_problem &p, const grad_call &call)
 {
-    return slat_min((int64_t)call.slots * call.set_heads, p.b * p.hq) * grad_rows(p.tq) * D;
+    return slat_min((int64_t)call.slots * call.set_heads, p.b * p.hq) * call.rows.count * D;
 }
 
-/* Whether dq may be added up in f32: in any order, and in no more workspace than a copy of it and 1 MiB. */
-template <int D> bool may_add(const slat_session &session)
+inline int32_t count_counters(const grad_call &call) { return 3 + 2 * call.sets; }
+
+/* Whether the workspace suffices for so many sums and the numbers of rows: for a copy of dq where there are sums, four
+ * floats a query and 1 MiB. */
+inline bool has_room(const slat_problem &p, const grad_call &call, int64_t sums)
 {
-    const slat_problem &p = session.problem;
-    const int64_t sums = count_sums<D>(p, plan_sums<D>(p)), copy = p.b * p.hq * p.tq * p.d;
-    return session.deterministic != 1 && (sums - copy) * 4 <= 1 << 20 &&
-           p.b * p.hq * (grad_rows(p.tq) / 64) < INT32_MAX / 2;
+    const int64_t heads = p.b * p.hq, copy = sums ? p.tq * p.d : 0;
+    return (sums + heads * (2 * (int64_t)call.rows.count - copy - 4 * p.tq)) * 4 <= (1 << 20) - 4096;
+}
+
+/* Whether dq may be added up in f32, in any order. `part`: of one launch, which `call` is for. */
+template <int D> bool may_add(const slat_session &session, const slat_problem &part, const grad_call &call)
+{
+    return session.deterministic != 1 &&
+           has_room(session.problem, call, count_sums<D>(part, call) + count_counters(call)) &&
+           part.b * part.hq * (call.rows.count / 64) < INT32_MAX / 2;
 }
 
 /* Takes counters, which become 0 before the products. */
-inline int32_t *take_counters(slat_session &session, grad_start &start, int32_t count)
+inline int32_t *take_counters(slat_session &session, grad_start &start, int64_t count)
 {
+    if (count > INT32_MAX / 2) session.refuse("more than 2^30 sets of heads are not served");
     start.counters = (int32_t *)session.take(count, sizeof(int32_t));
-    start.count = count;
+    start.count = (int32_t)count;
     return start.counters;
 }
 
-/* Takes the sums and their counters. */
-template <int D> void take_sums(slat_session &session, grad_start &start, grad_call &call)
+/* Where a launch counts, which adds up dq. */
+inline void set_counters(grad_call &call, int32_t *counters)
 {
-    call.sums = (float *)session.take(count_sums<D>(session.problem, call), sizeof(float));
-    call.next = take_counters(session, start, 3 + 2 * call.sets);
+    call.next = counters;
     call.begun = call.next + 1;
     call.claimed = call.begun + 1;
     call.done = call.claimed + 1;
     call.emptied = call.done + call.sets;
 }
 
-template <class T, int D, bool adds, class Columns>
-void launch_grad_keys(slat_session &session, const Columns &walk, grad_call call)
+/* What a map has boxes of: of 128 rows of an item, of a group's 64, or of a run. */
+enum class boxes { of_items, of_groups, of_runs };
+
+/* Tensors of sequences, and how launches share them. Of keys: those of k's extents, else of q's. */
+struct sequence_tensors {
+    static query_rows rows(const slat_problem &p) { return query_rows::of_sequence(p); }
+
+    /* The batch entries of a launch, and the launch's problem, from entry b on. */
+    static int64_t entries(const slat_problem &p) { return p.b; }
+    static slat_problem part(const slat_problem &p, int64_t) { return p; }
+
+    /* Work items of a head. */
+    template <class Walk> static int64_t items(const slat_problem &p, const Walk &, bool of_keys)
+    {
+        return ((of_keys ? p.tk : p.tq) + tile_rows - 1) / tile_rows;
+    }
+
+    template <class Walk>
+    static bool map(CUtensorMap *map, const slat_view &view, const slat_problem &p, const Walk &walk, bool of_keys,
+                    int32_t columns, boxes kind)
+    {
+        const int32_t box = kind == boxes::of_items ? tile_rows : kind == boxes::of_groups ? group_rows : walk.run;
+        return slat_map_sequence(map, &view, p.b, of_keys ? p.tk : p.tq, of_keys ? p.hk : p.hq, columns, box);
+    }
+};
+
+/* p: of this launch. */
+template <class T, int D, bool adds, class Tensors, class Columns>
+void launch_grad_keys(slat_session &session, const Tensors &tensors, const slat_problem &p, const Columns &walk,
+                      grad_call call)
 {
-    const slat_problem &p = session.problem;
     const slat_view views[] = {session.mapped(p.q),      session.mapped(p.k),      session.mapped(p.v),
                                session.mapped(p.grad_o), session.mapped(p.grad_k), session.mapped(p.grad_v)};
     CUtensorMap q, k, v, grad_o, grad_k, grad_v;
-    const int32_t keys = grad_shape<D>::keys;
-    if (!slat_map_sequence(&q, &views[0], p.b, p.tq, p.hq, p.d, walk.run) ||
-        !slat_map_sequence(&k, &views[1], p.b, p.tk, p.hk, p.d, keys) ||
-        !slat_map_sequence(&v, &views[2], p.b, p.tk, p.hk, p.dv, keys) ||
-        !slat_map_sequence(&grad_o, &views[3], p.b, p.tq, p.hq, p.dv, walk.run) ||
-        !slat_map_sequence(&grad_k, &views[p.grad_k.data ? 4 : 1], p.b, p.tk, p.hk, p.d, group_rows) ||
-        !slat_map_sequence(&grad_v, &views[p.grad_v.data ? 5 : 2], p.b, p.tk, p.hk, p.dv, group_rows)) {
+    if (!tensors.map(&q, views[0], p, walk, false, p.d, boxes::of_runs) ||
+        !tensors.map(&k, views[1], p, walk, true, p.d, boxes::of_items) ||
+        !tensors.map(&v, views[2], p, walk, true, p.dv, boxes::of_items) ||
+        !tensors.map(&grad_o, views[3], p, walk, false, p.dv, boxes::of_runs) ||
+        !tensors.map(&grad_k, views[p.grad_k.data ? 4 : 1], p, walk, true, p.d, boxes::of_groups) ||
+        !tensors.map(&grad_v, views[p.grad_v.data ? 5 : 2], p, walk, true, p.dv, boxes::of_groups)) {
         session.refuse(no_map);
         return;
     }
-    const int64_t tiles = (p.tk + keys - 1) / keys, heads = p.b * p.hk, work = tiles * heads;
+    const int64_t tiles = tensors.items(p, walk, true), heads = p.b * p.hk, work = tiles * heads;
     const int64_t blocks = slat_min(work, session.processors());
     if (work > INT32_MAX / 2) {
         session.refuse("more than 2^30 tiles of keys are not served");
@@ -103,31 +136,31 @@ void launch_grad_keys(slat_session &session, const Columns &walk, grad_call call
                          walk, call, q, k, v, grad_o, grad_k, grad_v);
 }
 
-template <class T, int D, class Rows>
-void launch_grad_queries(slat_session &session, const Rows &walk, const grad_call &call, int32_t *counter)
+template <class T, int D, class Tensors, class Rows>
+void launch_grad_queries(slat_session &session, const Tensors &tensors, const slat_problem &p, const Rows &walk,
+                         const grad_call &call, int32_t *counter)
 {
-    const slat_problem &p = session.problem;
     const slat_view views[] = {session.mapped(p.q), session.mapped(p.k), session.mapped(p.v), session.mapped(p.grad_o),
                                session.mapped(p.grad_q)};
     CUtensorMap q, k, v, grad_o, grad_q;
-    if (!slat_map_sequence(&q, &views[0], p.b, p.tq, p.hq, p.d, tile_rows) ||
-        !slat_map_sequence(&k, &views[1], p.b, p.tk, p.hk, p.d, walk.run) ||
-        !slat_map_sequence(&v, &views[2], p.b, p.tk, p.hk, p.dv, walk.run) ||
-        !slat_map_sequence(&grad_o, &views[3], p.b, p.tq, p.hq, p.dv, tile_rows) ||
-        !slat_map_sequence(&grad_q, &views[4], p.b, p.tq, p.hq, p.d, group_rows)) {
+    if (!tensors.map(&q, views[0], p, walk, false, p.d, boxes::of_items) ||
+        !tensors.map(&k, views[1], p, walk, true, p.d, boxes::of_runs) ||
+        !tensors.map(&v, views[2], p, walk, true, p.dv, boxes::of_runs) ||
+        !tensors.map(&grad_o, views[3], p, walk, false, p.dv, boxes::of_items) ||
+        !tensors.map(&grad_q, views[4], p, walk, false, p.d, boxes::of_groups)) {
         session.refuse(no_map);
         return;
     }
     forward_call items = {};
-    if (!count_items(session, p, (p.tq + tile_rows - 1) / tile_rows, items, counter)) return;
+    if (!count_items(session, p, tensors.items(p, walk, false), items, counter)) return;
     session.launch_early(grad_queries<T, D, Rows>, blocks_of(session, items), softmax_threads,
                          sizeof(query_room<D, Rows>), p, walk, items, call, q, k, v, grad_o, grad_q);
 }
 
 /* rows, columns: the walks by query, in tiles of 64 keys, and by key; they are asked for where they are needed.
  * layout: what `columns` reads, and has to be made. */
-template <class T, int D, class Rows, class Columns>
-void enqueue_backward(slat_session &session, const Rows &rows, const Columns &columns,
+template <class T, int D, class Tensors, class Rows, class Columns>
+void enqueue_backward(slat_session &session, const Tensors &tensors, const Rows &rows, const Columns &columns,
                       const simt::transposed &layout = {})
 {
     const slat_problem &p = session.problem;
@@ -135,25 +168,42 @@ void enqueue_backward(slat_session &session, const Rows &rows, const Columns &co
         session.refuse(no_map);
         return;
     }
-    const bool keys = p.grad_k.data || p.grad_v.data, adds = p.grad_q.data && keys && may_add<D>(session);
-    grad_call call = adds ? plan_sums<D>(p) : grad_call{};
+    const int64_t entries = tensors.entries(p), launches = p.b / entries;
+    const slat_problem first = tensors.part(p, 0);
+    grad_call call = {};
+    call.rows = tensors.rows(p);
     call.scale = (float)p.scale;
     call.scale_2 = (float)(p.scale * 1.4426950408889634);
+    if (!has_room(p, call, 0)) {
+        session.refuse("lines that are far shorter than 8 queries are not served");
+        return;
+    }
+    const bool keys = p.grad_k.data || p.grad_v.data;
+    if (p.grad_q.data && keys) plan_sums<D>(first, call);
+    const bool adds = p.grad_q.data && keys && may_add<D>(session, first, call);
+    const int32_t counters = adds ? count_counters(call) : 2;
     if (p.grad_sink.data) simt::enqueue_grad_sink(session, simt::enqueue_shift(session));
     grad_start start = {};
     start.layout = layout;
     if (adds) {
-        take_sums<D>(session, start, call);
-        call.numbers = enqueue_numbers(session, start);
+        call.sums = (float *)session.take(count_sums<D>(first, call), sizeof(float));
         session.varies();
-        launch_grad_keys<T, D, true>(session, columns(), call);
-        return;
     }
-    call.next = take_counters(session, start, 2);
-    call.numbers = enqueue_numbers(session, start);
-    if (p.grad_q.data) launch_grad_queries<T, D>(session, rows(), call, call.next + 1);
-    call.beside = p.grad_q.data;
-    if (keys) launch_grad_keys<T, D, false>(session, columns(), call);
+    int32_t *const counted = take_counters(session, start, counters * launches);
+    enqueue_numbers(session, start, call);
+    for (int64_t n = 0; n < launches; ++n) {
+        const slat_problem part = tensors.part(p, n * entries);
+        grad_call own = call;
+        own.numbers += n * entries * p.hq * call.rows.count * 2;
+        set_counters(own, counted + n * counters);
+        if (adds) {
+            launch_grad_keys<T, D, true>(session, tensors, part, columns(), own);
+            continue;
+        }
+        if (p.grad_q.data) launch_grad_queries<T, D>(session, tensors, part, rows(), own, own.next + 1);
+        own.beside = p.grad_q.data;
+        if (keys) launch_grad_keys<T, D, false>(session, tensors, part, columns(), own);
+    }
 }
 
 } // namespace sm90

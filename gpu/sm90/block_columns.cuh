@@ -42,7 +42,9 @@ struct block_columns : runs_of_keys {
     };
 
     __device__ __forceinline__ int head(const note &told) const { return told.head; }
-    __device__ __forceinline__ int32_t row(const note &told, int i) const { return told.first[i]; }
+    __device__ __forceinline__ int pieces() const { return copies; }
+    __device__ __forceinline__ int piece() const { return run; }
+    __device__ __forceinline__ int32_t row(const query_rows &, const note &told, int i) const { return told.first[i]; }
     __device__ __forceinline__ bool clears_queries(const note &told) const { return told.clears_queries; }
     __device__ __forceinline__ bool clears_keys(const note &told) const { return told.clears_keys; }
 
@@ -272,6 +274,11 @@ struct block_columns : runs_of_keys {
         return lists == 1 ? 1 : ((1u << half) - 1) << group * half;
     }
 
+    struct shared_by_group {
+    };
+    static constexpr bool prepares = false;
+    static __device__ void prepare(const slat_problem &, const work_item &, int, int, shared_by_group &) {}
+
     struct keys {
         const slat_problem &p;
         const block_columns &walk;
@@ -279,7 +286,7 @@ struct block_columns : runs_of_keys {
         const int row;
 
         __device__ __forceinline__ keys(const slat_problem &p, const block_columns &walk, const work_item &item,
-                                        int row)
+                                        int row, const shared_by_group &)
             : p(p), walk(walk), first(item.first + row), row(row)
         {
         }

@@ -16,7 +16,7 @@ template <class T, int D> void backward(slat_session &session)
     const bool makes = l.indptr && !l.t_indptr && (p.grad_k.data || p.grad_v.data);
     const simt::transposed made = makes ? simt::take_transposed(session, false) : simt::transposed{};
     enqueue_backward<T, D>(
-        session, [&] { return block_rows::of(l, tile_rows, 64); },
+        session, sequence_tensors(), [&] { return block_rows::of(l, tile_rows, 64); },
         [&] {
             return block_columns::of(l, makes ? made.indptr : l.t_indptr, makes ? made.indices : l.t_indices,
                                      grad_shape<D>::queries);

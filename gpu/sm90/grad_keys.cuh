@@ -10,8 +10,11 @@
  *
  * A walk is what softmax_loop.cuh says, with keys and queries exchanged, and
  *   walk.head(note)              the head that a tile's queries belong to
- *   walk.row(note, i)            the row, in numbers and f32 dq, at which the tile's i-th copy begins
- *   Walk::keys(problem, walk, item, row).mask(note, mask)   the queries of a tile that see a thread's two keys
+ *   walk.pieces(), walk.piece()  the parts of a tile whose numbers, and sums of dq, lie together; queries of each
+ *   walk.row(rows, note, i)      the row (query_rows) at which its i-th piece begins; rows.count: it has no queries
+ *   walk.store_rows(...)         writes what a group has of dK or dV
+ *   Walk::keys(problem, walk, item, row, shared).mask(note, mask)   the queries of a tile that see a thread's two keys
+ *   Walk::shared_by_group, walk.prepare(...)   what a group's threads share of an item for that (Walk::prepares)
  *   walk.clears_queries(note), walk.clears_keys(note), walk.clear_queries, walk.clear_keys   zero what is not seen
  */
 #ifndef SLAT_SM90_GRAD_KEYS_CUH
@@ -107,14 +110,16 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
     struct facts {
         bool more; /* the item has a tile after it */
         bool all;  /* all its queries see all the group's keys */
+        bool none; /* they see none of them */
     };
 
     /* Waits for Q of tile n; rows of Q and dO that see none of the keys are cleared. `at`, `parity`: of its dO. */
     __device__ __forceinline__ facts take_queries(const work_item &item, uint32_t n, int at, uint32_t parity)
     {
         barrier_wait(&s.q_full[query.slot], query.parity);
-        const int32_t sights = note(n).sights;
-        const facts told = {(sights >> 4) != 0, (sights >> 2 * group & 3) == sees_all};
+        const int32_t sights = __shfl_sync(~0u, note(n).sights, 0); /* the same for the compiler too */
+        const int32_t own = sights >> 2 * group & 3;
+        const facts told = {(sights >> 4) != 0, own == sees_all, own == sees_none};
         if (walk.clears_queries(note(n).tile)) {
             barrier_wait(&s.o_full[at], parity);
             walk.template clear_queries<shape::chunks, shape::queries>(
@@ -139,7 +144,7 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
         constexpr int parts = shape::part / 8, warp_bytes = 16 * shape::part * 4;
         barrier_wait(&s.out_empty[group][out.slot], out.parity ^ 1);
         const uint32_t to = shared_address(s.out[group][out.slot]) + thread() / warp_lanes * warp_bytes;
-        if (walk.run > grad_group) {
+        if (walk.piece() > grad_group) {
 #pragma unroll
             for (int j = 0; j < parts; ++j)
                 store_floats(to + j * 512 + lane() * 16, c[4 * j], c[4 * j + 1], c[4 * j + 2], c[4 * j + 3]);
@@ -185,16 +190,65 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
         if (all) return;
         const int row = group * group_rows + thread() / warp_lanes * 16 + lane() / 4;
         uint32_t mask[2];
-        typename Walk::keys(p, walk, item, row).mask(note(tile).tile, mask);
+        typename Walk::keys(p, walk, item, row, s.shared[group]).mask(note(tile).tile, mask);
 #pragma unroll
         for (int i = 0; i < shape::queries / 2; ++i)
             if (!(mask[i >> 1 & 1] >> (2 * (i / 4) + (i & 1)) & 1)) scores[i] = 0;
     }
 
+    /* Waits for the queries of the next tile and issues their S^T. */
+    __device__ __forceinline__ facts issue_next(const work_item &item)
+    {
+        query.advance();
+        const facts next = take_queries(item, tile + 1, grad.slot, grad.parity);
+        issue_scores();
+        return next;
+    }
+
+    /* One tile whose queries see none of the group's keys, as take_tile: its dS is 0. */
+    template <bool first, bool last> __device__ __forceinline__ facts pass_tile(const work_item &item)
+    {
+        float grad_q[shape::part / 2];
+        facts next = {};
+        const int at = grad.slot, own = query.slot, square = tile & 1;
+        barrier_wait(&s.o_full[at], grad.parity);
+        grad.advance();
+        __syncwarp();
+        arrive(&s.o_empty[at]);
+        if (adds) {
+            if (!first) barrier_wait(&s.ds_full[square ^ 1], (tile - 1) >> 1 & 1);
+            const int row = group * group_rows + thread() / warp_lanes * 16;
+            const uint32_t to = shared_address(s.ds[square]) + row * row_bytes + lane() * 16;
+#pragma unroll
+            for (int i = 0; i < shape::queries / chunk; ++i)
+#pragma unroll
+                for (int piece = 0; piece < 4; ++piece)
+                    store_zeros(to + i * shape::keys * row_bytes + piece * 512);
+            proxy_fence();
+            if (!first) issue_grad_q(grad_q, tile - 1);
+        }
+        if (!last) next = issue_next(item);
+        if (adds) {
+            wgmma_wait<last ? 0 : 1>();
+            __syncwarp();
+            arrive(&s.ds_full[square]);
+            if (!first) put_grad_q(grad_q);
+        }
+        wgmma_wait<0>();
+        barrier_arrive(&s.q_empty[own]); /* as take_tile */
+        __syncwarp();
+        arrive(&s.note_empty[tile % room::notes]);
+        ++tile;
+        return next;
+    }
+
     /* One tile. Its S^T is done; at the end, unless it is the last one, that of the next is, of which it gives the
      * facts. */
-    template <bool first, bool last> __device__ __forceinline__ facts take_tile(const work_item &item, bool all)
+    template <bool first, bool last>
+    __device__ __forceinline__ facts take_tile(const work_item &item, const facts &told)
     {
+        if (told.none) return pass_tile<first, last>(item);
+        const bool all = told.all;
         float grad_p[shape::queries / 2], grad_q[shape::part / 2];
         uint32_t weights[shape::queries / 4]; /* P^T, then dS^T */
         facts next = {};
@@ -214,12 +268,7 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
         add_rows(grad_v, weights, operand(shared_address(s.grad_o[at]), shape::queries * row_bytes));
         wgmma_commit();
         wgmma_wait<1>();
-        auto issue_next = [&] {
-            query.advance();
-            next = take_queries(item, tile + 1, grad.slot, grad.parity);
-            issue_scores();
-        };
-        if (!last && !shape::halves) issue_next();
+        if (!last && !shape::halves) next = issue_next(item);
 #pragma unroll
         for (int j = 0; j < shape::queries / 8; ++j) {
             const float2 delta = load_floats(numbers + j * number_floats * 4 + grad_group * 4);
@@ -248,7 +297,7 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
         wgmma_fence();
         add_rows(grad_k, weights, operand(shared_address(s.q[own]), shape::queries * row_bytes));
         wgmma_commit();
-        if (!last && shape::halves) issue_next(); /* registers do not suffice before */
+        if (!last && shape::halves) next = issue_next(item); /* registers do not suffice before */
         if (adds) {
             proxy_fence();                                /* of dS */
             wgmma_wait<last || !shape::halves ? 1 : 2>(); /* the dQ of the tile before, whose buffer this warp no longer
@@ -267,6 +316,11 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
 
     __device__ __forceinline__ void take_item(const work_item &item, uint32_t parity)
     {
+        if (Walk::prepares) {
+            named_sync(4 + group, group_threads); /* what is there is no longer read */
+            walk.prepare(p, item, group, thread(), s.shared[group]);
+            named_sync(4 + group, group_threads);
+        }
         barrier_wait(&s.k_full, parity);
         if (walk.clears_keys(note(tile).tile)) {
             barrier_wait(&s.v_full, parity);
@@ -279,12 +333,12 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
         barrier_wait(&s.v_full, parity);
         wgmma_wait<0>();
         if (!told.more)
-            take_tile<true, true>(item, told.all);
+            take_tile<true, true>(item, told);
         else {
-            told = take_tile<true, false>(item, told.all);
+            told = take_tile<true, false>(item, told);
 #pragma unroll 1
-            while (told.more) told = take_tile<false, false>(item, told.all);
-            take_tile<false, true>(item, told.all);
+            while (told.more) told = take_tile<false, false>(item, told);
+            take_tile<false, true>(item, told);
         }
         query.advance();
         if (adds) {
@@ -320,7 +374,7 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
             put_keys(grad_v, 1);
             put_keys(grad_k, call.scale);
         }
-        if constexpr (adds) convert_sums_together<T, D>(s, p, call, group, walk.run == grad_group);
+        if constexpr (adds) convert_sums_together<T, D>(s, p, call, group, walk.piece() == grad_group);
     }
 };
 
@@ -372,7 +426,7 @@ __global__ void __launch_bounds__(softmax_threads, 1)
             if (call.beside) kernel_before_wait(); /* what comes after this kernel comes after that one too */
         }
         if constexpr (adds)
-            if (warp == 3) convert_sums<T, D>(s, p, call, walk.run == grad_group);
+            if (warp == 3) convert_sums<T, D>(s, p, call, walk.piece() == grad_group);
     } else {
         registers_take<240>();
         key_consumer<T, D, adds, Walk>(s, p, walk, call, group - 1).run();

@@ -29,7 +29,7 @@ __device__ __forceinline__ void load_key_items(key_room<D, adds, Walk> &s, const
     typedef grad_shape<D> shape;
     typedef key_room<D, adds, Walk> room;
     const int lane = threadIdx.x % warp_lanes;
-    const int64_t rows = grad_rows(p.tq);
+    const int32_t rows = call.rows.count;
     ring<room::queries> query;
     ring<room::grads> grad;
     uint32_t item_parity = 0;
@@ -43,12 +43,13 @@ __device__ __forceinline__ void load_key_items(key_room<D, adds, Walk> &s, const
         const int head = walk.head(told.tile);
         for (int i = lane; i < shape::chunks * walk.copies; i += warp_lanes)
             walk.load(told.tile, i, s.q[at], &q, &s.q_full[at], head, item.b);
-        if (lane < walk.copies) {
-            const int32_t first = walk.row(told.tile, lane);
-            const int64_t row = first < rows ? (item.b * (int64_t)p.hq + head) * rows + first : p.b * p.hq * rows;
-            const int to = lane * walk.run / grad_group * number_floats * sizeof(float);
-            load_bytes(s.numbers[at] + to, call.numbers + row / grad_group * number_floats,
-                       walk.run / grad_group * number_floats * sizeof(float), &s.q_full[at]);
+        if (lane < walk.pieces()) {
+            const int32_t first = walk.row(call.rows, told.tile, lane);
+            const int64_t row = (item.b * (int64_t)p.hq + head) * rows + first;
+            const int bytes = walk.piece() / grad_group * number_floats * (int)sizeof(float);
+            const float *const from =
+                first < rows ? call.numbers + row / grad_group * number_floats : call.no_numbers;
+            load_bytes(s.numbers[at] + lane * bytes, from, bytes, &s.q_full[at]);
         }
         barrier_expect_warp(&s.q_full[at], shape::query_bytes + shape::number_bytes);
         if (told.begins) {
@@ -82,7 +83,7 @@ __device__ __forceinline__ void write_key_items(key_room<D, adds, Walk> &s, cons
     typedef grad_shape<D> shape;
     typedef key_room<D, adds, Walk> room;
     const int lane = threadIdx.x % warp_lanes;
-    const int64_t rows = grad_rows(p.tq);
+    const int64_t rows = call.rows.count;
     ring<room::notes> note;
     ring<room::outs> out;
     /* Takes a buffer of each group; a buffer is empty when the copies of all lanes have read it. */
@@ -113,21 +114,22 @@ __device__ __forceinline__ void write_key_items(key_room<D, adds, Walk> &s, cons
             const tile_note<Walk> &told = s.note[note.slot];
             more = told.sights >> 4;
             const int head = item.b * p.hq + walk.head(told.tile) + sums_shift(call, set);
-            const int32_t row = lane < walk.copies ? walk.row(told.tile, lane) : (int32_t)rows;
+            const int32_t row = lane < walk.pieces() ? walk.row(call.rows, told.tile, lane) : (int32_t)rows;
             barrier_arrive(&s.note_empty[note.slot]);
             float *const to = call.sums + head * rows * D + grad_place<D>(row, 0);
             take([&](int group, const uint8_t *from) {
-                const int bytes = walk.run * shape::part * 4, own = shape::halves ? walk.copies >> 1 : 0;
-                const int n = lane - group * own; /* this lane's run among the group's */
+                const int bytes = walk.piece() * shape::part * 4, own = shape::halves ? walk.pieces() >> 1 : 0;
+                const int n = lane - group * own; /* this lane's piece among the group's */
                 if (row < rows && n >= 0 && (!own || n < own))
                     add_floats(to + (shape::halves ? 0 : group * (64 * chunk)), from + n * bytes, bytes);
             });
         }
         for (int i = 0; i < 2; ++i)
             take([&](int group, const uint8_t *from) {
-                const bool wanted = i ? p.grad_k.data != NULL : p.grad_v.data != NULL;
-                if (wanted && lane < shape::chunks && lane * chunk < (i ? p.d : p.dv))
-                    walk.store_keys(p, i ? &grad_k : &grad_v, from + lane * group_rows * row_bytes, lane, group, item);
+                const slat_view &to = i ? p.grad_k : p.grad_v;
+                if (to.data)
+                    walk.template store_rows<shape::chunks>(p, to, slat_key_grid(&p), i ? &grad_k : &grad_v, from,
+                                                            i ? p.d : p.dv, group, item, lane, warp_lanes);
             });
         barrier_arrive(&s.item_empty[items.slot]);
         if (adds) {

@@ -78,7 +78,8 @@ template <class T, int D, class Walk> struct query_consumer {
     const turns turn;
     uint32_t tile, keys; /* taken so far: tiles, halves of them */
     int half, halves;    /* in hand, and how many the tile has */
-    bool all, more;      /* of the tile in hand: the group's queries see all its keys; its item has another one */
+    bool all, none, more; /* of the tile in hand: the group's queries see all its keys, or none of them; its item has
+                             another one */
     float lse[2], delta[2];
     uint32_t q[D / 16][4], grad_o[D / 16][4];
     float grad_q[D / 2];
@@ -139,9 +140,11 @@ template <class T, int D, class Walk> struct query_consumer {
         barrier_wait(&s.v_full[at], keys / room::stages & 1);
         if (!all) {
             const typename Walk::rows rows(p, walk, item, row());
-            if (rows.clears(told.tile)) {
-                rows.template clear<grad_shape<D>::chunks, room::keys>(told.tile, shared_address(s.v[at]), thread(),
-                                                                       group_threads, half * (walk.copies >> 1));
+            if (rows.clears(told.tile)) { /* of both, for a product has their NaN as a right operand */
+                const int from = half * (walk.copies >> 1);
+                for (uint8_t *keys : {s.k[at], s.v[at]})
+                    rows.template clear<grad_shape<D>::chunks, room::keys>(told.tile, shared_address(keys), thread(),
+                                                                           group_threads, from);
                 proxy_fence();
                 named_sync(4 + group, group_threads);
             }
@@ -181,13 +184,27 @@ template <class T, int D, class Walk> struct query_consumer {
         pack_weights<T>(grad_s, scores);
     }
 
+    /* Half a tile of which the group's queries see nothing. */
+    __device__ __forceinline__ void pass_keys()
+    {
+        const int at = keys % room::stages;
+        barrier_wait(&s.v_full[at], keys / room::stages & 1);
+        turn.take();
+        turn.give();
+        __syncwarp();
+        arrive(&s.v_empty[at]);
+        arrive(&s.k_empty[at]);
+    }
+
     /* Waits for the note of the tile in hand. */
     __device__ __forceinline__ void take_note()
     {
         barrier_wait(&s.note_full[tile % room::notes], tile / room::notes & 1);
         const tile_note<Walk> &told = s.note[tile % room::notes];
-        all = (told.sights >> 2 * group & 3) == sees_all;
-        more = told.sights >> 4;
+        const int32_t sights = __shfl_sync(~0u, told.sights, 0), own = sights >> 2 * group & 3;
+        all = own == sees_all;
+        none = own == sees_none;
+        more = sights >> 4;
         halves = walk.half_empty(p, told.tile) ? 1 : 2;
         half = 0;
     }
@@ -210,13 +227,15 @@ template <class T, int D, class Walk> struct query_consumer {
     /* lse and delta of the thread's two rows. */
     __device__ __forceinline__ void load_numbers(const work_item &item)
     {
-        const int64_t rows = grad_rows(p.tq), first = (item.b * (int64_t)p.hq + item.h) * rows;
+        const int64_t first = (item.b * (int64_t)p.hq + item.h) * call.rows.count;
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
-            const int32_t at = item.first + row() + 8 * r;
-            const float *const from = call.numbers + (first + at) / grad_group * number_floats + at % grad_group;
-            lse[r] = at < p.tq ? from[0] : CUDART_INF_F;
-            delta[r] = at < p.tq ? from[grad_group] : 0.0f;
+            slat_point at;
+            const bool there = walk.query(p, item, row() + 8 * r, at);
+            const int32_t n = call.rows.row(at);
+            const float *const from = call.numbers + (first + n) / grad_group * number_floats + n % grad_group;
+            lse[r] = there ? from[0] : CUDART_INF_F;
+            delta[r] = there ? from[grad_group] : 0.0f;
         }
     }
 
@@ -237,10 +256,9 @@ template <class T, int D, class Walk> struct query_consumer {
         }
         proxy_fence();
         named_sync(4 + group, group_threads);
-        if (thread()) return;
-        for (int c = 0; c < grad_shape<D>::chunks && c * chunk < p.d; ++c)
-            walk.store_queries(p, &map, s.out[group] + c * group_rows * row_bytes, c, group, item);
-        store_commit();
+        walk.template store_rows<grad_shape<D>::chunks>(p, p.grad_q, slat_query_box(&p), &map, s.out[group], p.d, group,
+                                                        item, thread(), group_threads);
+        if (thread() == 0) store_commit();
     }
 
     __device__ __forceinline__ void run(const CUtensorMap &map)
@@ -262,20 +280,28 @@ template <class T, int D, class Walk> struct query_consumer {
                 parity ^= 1;
                 take_note();
                 barrier_wait(&s.k_full[keys % room::stages], keys / room::stages & 1);
-                float scores[32];
-                take_keys<true>(item, scores);
-                bool left = advance();
-                end_keys<true>(scores);
 #pragma unroll 1
-                while (left) {
-                    take_keys<false>(item, scores);
+                for (bool left = true; left;) {
+                    if (none) {
+                        pass_keys();
+                        left = advance();
+                        continue;
+                    }
+                    float scores[32];
+                    take_keys<true>(item, scores);
                     left = advance();
-                    end_keys<false>(scores);
+                    end_keys<true>(scores);
+#pragma unroll 1
+                    while (left && !none) {
+                        take_keys<false>(item, scores);
+                        left = advance();
+                        end_keys<false>(scores);
+                    }
+                    add_keys();
+                    wgmma_wait<0>();
+                    __syncwarp();
+                    arrive(&s.k_empty[(keys - 1) % room::stages]);
                 }
-                add_keys();
-                wgmma_wait<0>();
-                __syncwarp();
-                arrive(&s.k_empty[(keys - 1) % room::stages]);
             }
             write(map, item);
             barrier_arrive(&s.item_empty[items.slot]);

@@ -20,14 +20,45 @@ template <int D> struct grad_shape {
 };
 
 /* Numbers of query rows, [B, Hq, rows] and 64 more, eight rows together: 8 times lse in powers of 2 (+inf where a row
- * sees nothing), then 8 times delta - dlse. Rows past a head's last query, and the 64 at the end, have +inf and 0. */
+ * sees nothing), then 8 times delta - dlse. Rows without a query, and the 64 at the end, have +inf and 0. */
 constexpr int grad_group = 8, number_floats = 2 * grad_group;
 
-/* Rows of a head's numbers and of its dq in f32. */
-__host__ __device__ inline int64_t grad_rows(int64_t tq)
-{
-    return (tq + 63) / 64 * 64;
-}
+/* Which row of a head's numbers, and of its dq in f32, a query has. In a sequence row i is query i's. On a grid the
+ * queries of a line that are a dilation apart follow one another, `part` rows, a multiple of grad_group; the line's
+ * other queries come after them in the same way, then the next line. Rows without a query are left over. */
+struct query_rows {
+    int32_t count;      /* of a head, a multiple of 64 */
+    int32_t line, part; /* rows of a line; of queries that are a dilation apart */
+    int32_t dilation;
+    int32_t x, y, z; /* extents of q */
+
+    static __host__ __device__ query_rows of_sequence(const slat_problem &p)
+    {
+        const int32_t count = (int32_t)((p.tq + 63) / 64 * 64);
+        return {count, count, count, 1, 1, 1, (int32_t)p.tq};
+    }
+
+    __device__ __forceinline__ int32_t row(const slat_point &at) const
+    {
+        const int32_t z = (int32_t)at.z;
+        if (line == count && dilation == 1) return z;
+        const int32_t place = z / dilation;
+        return ((int32_t)at.x * y + (int32_t)at.y) * line + (z - place * dilation) * part + place;
+    }
+
+    /* The query of a row; false: there is none. */
+    __device__ __forceinline__ bool query(int32_t row, slat_point &at) const
+    {
+        if (part == count) {
+            at = slat_at(0, 0, row);
+            return row < z;
+        }
+        const int32_t n = row / line, plane = n / y, rest = row - n * line, group = rest / part;
+        const int32_t place = group + (rest - group * part) * dilation;
+        at = slat_at(plane, n - plane * y, place);
+        return plane < x && place < z;
+    }
+};
 
 /* Sums of dq in f32, [heads, rows, D], in the order of accumulators: 64 rows together, of these 64 columns, of
  * these 16 rows, of these 8 columns, of these lane l has row l / 4, columns 2 (l % 4) and the next, and the same of row
@@ -48,7 +79,8 @@ struct grad_call {
     int32_t tiles, heads, group; /* work: items a head, heads of all batch entries; heads that are taken together */
     float scale, scale_2;        /* of q.k; in powers of 2 */
     int32_t *next;               /* the next work item, 0 at first; NULL: a block has one */
-    const float *numbers;        /* of the query rows */
+    query_rows rows;
+    const float *numbers, *no_numbers; /* of the query rows; of 64 that there are not */
 
     bool beside;                 /* the kernel before is grad_queries, of which nothing is read */
 
@@ -74,6 +106,7 @@ template <int D, bool adds, class Walk> struct key_room {
     alignas(128) uint8_t back[2][adds ? shape::part_bytes / 2 : 128]; /* sums to be converted */
     alignas(128) uint8_t numbers[queries][shape::number_bytes];
     int32_t unit[2][2]; /* of each group: tiles of sums that it empties */
+    typename Walk::shared_by_group shared[2];
     uint64_t back_full[2];
     uint64_t k_full, v_full, keys_empty;
     uint64_t q_full[queries], q_empty[queries], o_full[grads], o_empty[grads];

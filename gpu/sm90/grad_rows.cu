@@ -42,8 +42,8 @@ __device__ __forceinline__ float row_delta(const slat_problem &p, int64_t o, int
 /* delta leaves out channels where o is 0: a row that sees nothing has a delta of 0, whatever its grad_o. Only what is
  * not finite shows it. */
 template <class T> __global__ void __launch_bounds__(slat_block, 6) /* blocks of a multiprocessor */
-    softmax_numbers(const __grid_constant__ slat_problem p, int32_t rows, int32_t blocks, float *numbers,
-                    const __grid_constant__ grad_start start, int32_t layouts)
+    softmax_numbers(const __grid_constant__ slat_problem p, const __grid_constant__ query_rows rows, int32_t blocks,
+                    float *numbers, float *no_numbers, const __grid_constant__ grad_start start, int32_t layouts)
 {
     kernel_after_begins();
     if (blockIdx.x == 0)
@@ -55,15 +55,15 @@ template <class T> __global__ void __launch_bounds__(slat_block, 6) /* blocks of
     const int first = blockIdx.x - layouts;
     const int part = threadIdx.x % number_lanes, row = threadIdx.x / number_lanes % grad_group;
     const int heads = (int)p.b * p.hq, sets = (heads + number_heads - 1) / number_heads;
-    if (first == 0 && threadIdx.x < 64 * 2) /* those at the end */
-        numbers[(int64_t)heads * rows * 2 + threadIdx.x] =
-            threadIdx.x % number_floats < grad_group ? CUDART_INF_F : 0.0f;
+    if (first == 0 && threadIdx.x < 64 * 2)
+        no_numbers[threadIdx.x] = threadIdx.x % number_floats < grad_group ? CUDART_INF_F : 0.0f;
     for (int n = first; n < blocks; n += gridDim.x - layouts) {
         const int group = n / sets, head = n % sets * number_heads + threadIdx.x / (number_lanes * grad_group);
-        const int b = head / p.hq, h = head - b * p.hq, query = group * grad_group + row;
-        const slat_point at = simt::point_of(slat_query_box(&p), query);
+        const int b = head / p.hq, h = head - b * p.hq;
+        slat_point at;
+        const bool there = rows.query(group * grad_group + row, at);
         float lse = CUDART_INF_F, delta = 0;
-        if (head < heads && query < p.tq) {
+        if (head < heads && there) {
             const int64_t o = slat_offset(&p.o, b, at, h), grad_o = slat_offset(&p.grad_o, b, at, h);
             lse = simt::row_number(p.lse, b, at, h);
             delta = row_delta<T, false>(p, o, grad_o, part);
@@ -74,25 +74,26 @@ template <class T> __global__ void __launch_bounds__(slat_block, 6) /* blocks of
         if (part || head >= heads) continue;
         const bool sees = lse != -CUDART_INF_F && lse != CUDART_INF_F;
         if (sees && p.grad_lse.data) delta -= simt::row_number(p.grad_lse, b, at, h);
-        float *const to = numbers + ((int64_t)head * (rows / grad_group) + group) * number_floats + row;
+        float *const to = numbers + ((int64_t)head * (rows.count / grad_group) + group) * number_floats + row;
         to[0] = sees ? lse * 1.4426950408889634f : CUDART_INF_F;
         to[grad_group] = sees ? delta : 0.0f;
     }
 }
 
-const float *enqueue_numbers(slat_session &session, const grad_start &start)
+void enqueue_numbers(slat_session &session, const grad_start &start, grad_call &call)
 {
     const slat_problem &p = session.problem;
-    const int64_t rows = grad_rows(p.tq), heads = p.b * p.hq;
+    const int64_t rows = call.rows.count, heads = p.b * p.hq;
     const int64_t blocks = rows / grad_group * ((heads + number_heads - 1) / number_heads);
     const int64_t layouts = start.layout.indptr ? (int64_t)p.layout.batches * p.layout.heads : 0;
     float *const numbers = (float *)session.take((heads * rows + 64) * 2, sizeof(float));
+    float *const no_numbers = numbers + heads * rows * 2;
     if (blocks + layouts > INT32_MAX / 2) session.refuse("more than 2^30 groups of query rows are not served");
     const auto kernel = p.type == SLAT_BF16 ? softmax_numbers<__nv_bfloat16> : softmax_numbers<__half>;
-    session.launch(kernel, blocks ? layouts + blocks : 0,
-                   layouts ? sizeof(simt::transpose_room<slat_block>) : 0, p, (int32_t)rows, (int32_t)blocks, numbers,
-                   start, (int32_t)layouts);
-    return numbers;
+    session.launch(kernel, blocks ? layouts + blocks : 0, layouts ? sizeof(simt::transpose_room<slat_block>) : 0, p,
+                   call.rows, (int32_t)blocks, numbers, no_numbers, start, (int32_t)layouts);
+    call.numbers = numbers;
+    call.no_numbers = no_numbers;
 }
 
 } // namespace sm90

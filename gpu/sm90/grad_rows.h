@@ -2,6 +2,7 @@
 #ifndef SLAT_SM90_GRAD_ROWS_H
 #define SLAT_SM90_GRAD_ROWS_H
 #include "any/transpose.h"
+#include "grad_room.cuh"
 #include "session.h"
 
 namespace sm90
@@ -13,8 +14,8 @@ struct grad_start {
     simt::transposed layout;  /* the call's by key block; indptr NULL: none is wanted */
 };
 
-/* The numbers of every query row, as grad_room.cuh lays them out, in workspace. */
-const float *enqueue_numbers(slat_session &session, const grad_start &start);
+/* The numbers of all query rows, as grad_room.cuh lays them out, in workspace. */
+void enqueue_numbers(slat_session &session, const grad_start &start, grad_call &call);
 
 } // namespace sm90
 #endif

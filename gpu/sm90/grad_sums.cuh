@@ -46,7 +46,7 @@ struct sum_tiles {
     int all;           /* of dq */
 
     __device__ __forceinline__ sum_tiles(const slat_problem &p, const grad_call &call)
-        : head((int)(grad_rows(p.tq) / 64)), set(call.set_heads * head)
+        : head(call.rows.count / 64), set(call.set_heads * head)
     {
         all = (int)(p.b * p.hq) * head;
         first = min(set, all);
@@ -128,8 +128,8 @@ __device__ __forceinline__ void convert_sums(key_room<D, true, Walk> &s, const s
 #pragma unroll 1
             for (int rows = 0; rows < 4; ++rows) { /* 8 of them */
                 const int row = first + piece % 2 * 32 + rows * grad_group + lane / 4;
-                if (row >= p.tq) continue;
-                const slat_point at = slat_at(0, 0, row);
+                slat_point at;
+                if (!call.rows.query(row, at)) continue;
                 uint16_t *const to = (uint16_t *)p.grad_q.data + slat_offset(&p.grad_q, head / p.hq, at, head % p.hq) +
                                      piece / 2 * shape::part + lane % 4 * 2;
                 const int width = p.d - piece / 2 * shape::part;
@@ -177,8 +177,15 @@ __device__ __forceinline__ void convert_sums_together(key_room<D, true, Walk> &s
         const int first = (unit - head * tiles.head) * 64 + warp * 16, row = first + lane / 4;
         float *const from = call.sums + (int64_t)(head + sums_shift(call, set)) * tiles.head * (64 * D) +
                             grad_place<D>(first, 0);
-        uint16_t *const to = (uint16_t *)p.grad_q.data + lane % 4 * 2 +
-                             slat_offset(&p.grad_q, head / p.hq, slat_at(0, 0, row), head % p.hq);
+        uint16_t *to[2];
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+            slat_point at;
+            to[r] = NULL;
+            if (call.rows.query(row + 8 * r, at))
+                to[r] = (uint16_t *)p.grad_q.data + lane % 4 * 2 +
+                        slat_offset(&p.grad_q, head / p.hq, at, head % p.hq);
+        }
 #pragma unroll
         for (int part = 0; part < D / chunk; ++part) {
             float2 x[2][chunk / 8]; /* of rows 8 apart */
@@ -192,8 +199,8 @@ __device__ __forceinline__ void convert_sums_together(key_room<D, true, Walk> &s
             for (int r = 0; r < 2; ++r)
 #pragma unroll
                 for (int j = 0; j < chunk / 8; ++j)
-                    if (row + 8 * r < p.tq && part * chunk + j * 8 < p.d)
-                        *(uint32_t *)(to + 8 * r * p.grad_q.token[2] + part * chunk + j * 8) =
+                    if (to[r] && part * chunk + j * 8 < p.d)
+                        *(uint32_t *)(to[r] + part * chunk + j * 8) =
                             pack(T(), x[r][j].x * call.scale, x[r][j].y * call.scale);
         }
         if (set + call.slots < call.sets) {

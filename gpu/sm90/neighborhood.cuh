@@ -33,6 +33,7 @@ template <bool LINE> struct neighborhood {
     int32_t split;          /* the dimension along which the groups lie side by side */
     sides tiles;            /* items along each dimension */
     int32_t deep;           /* three dimensions */
+    int32_t apart;          /* some dimension is dilated: places of a box do not lie side by side */
     int32_t beyond;         /* q is a part of the grid: keys may be seen by no query */
     int32_t run, copies;    /* keys of a run; runs of a tile */
     int32_t copies_shift;
@@ -70,17 +71,24 @@ template <bool LINE> struct neighborhood {
         return {{item.x + (split == 0) * step, item.y + (split == 1) * step, item.first + (split == 2) * step}};
     }
 
-    __device__ __forceinline__ bool query(const slat_problem &p, const work_item &item, int row, slat_point &at) const
+    /* Where row `row` of an item stands. */
+    __device__ __forceinline__ slat_point point(const slat_problem &p, const work_item &item, int row) const
     {
         const sides from = group_first(p, item, row / group_rows);
         const int r = row % group_rows;
+        slat_point at;
         at.z = from.v[2] + (r & ((1 << q_shift.v[2]) - 1)) * p.window[2].dilation;
-        if (LINE) {
-            at.x = at.y = 0;
-            return at.z < p.window[2].q_length;
-        }
+        at.x = at.y = 0;
+        if (LINE) return at;
         at.y = from.v[1] + (r >> q_shift.v[2] & ((1 << q_shift.v[1]) - 1)) * p.window[1].dilation;
         at.x = from.v[0] + (r >> (q_shift.v[2] + q_shift.v[1])) * p.window[0].dilation;
+        return at;
+    }
+
+    __device__ __forceinline__ bool query(const slat_problem &p, const work_item &item, int row, slat_point &at) const
+    {
+        at = point(p, item, row);
+        if (LINE) return at.z < p.window[2].q_length;
         return at.z < p.window[2].q_length && at.y < p.window[1].q_length && at.x < p.window[0].q_length;
     }
 
@@ -102,6 +110,29 @@ template <bool LINE> struct neighborhood {
     {
         const sides at = group_first(p, item, group);
         store_box(map, from, c * chunk, at.v[2], at.v[1], deep ? at.v[0] : item.h, deep ? item.h : item.b);
+    }
+
+    /* Writes a group's 64 rows of an item, `width` channels of them: `threads` threads. Places that are apart leave by
+     * plain stores. */
+    template <int chunks>
+    __device__ __forceinline__ void store_rows(const slat_problem &p, const slat_view &view, const slat_point &extents,
+                                               const CUtensorMap *map, const uint8_t *from, int width, int group,
+                                               const work_item &item, int thread, int threads) const
+    {
+        if (!apart) {
+            if (thread) return;
+            for (int c = 0; c < chunks && c * chunk < width; ++c)
+                store_queries(p, map, from + c * group_rows * row_bytes, c, group, item);
+            return;
+        }
+#pragma unroll 1
+        for (int i = thread; i < chunks * group_rows * 8; i += threads) {
+            const int row = i / 8 % group_rows, column = i / (8 * group_rows) * chunk + i % 8 * 8;
+            const slat_point at = point(p, item, group * group_rows + row);
+            if (column >= width || at.x >= extents.x || at.y >= extents.y || at.z >= extents.z) continue;
+            const uint8_t *const piece = from + i / (8 * group_rows) * group_rows * row_bytes + swizzle_128(row, i % 8);
+            *(uint4 *)((uint16_t *)view.data + slat_offset(&view, item.b, at, item.h) + column) = *(const uint4 *)piece;
+        }
     }
 
     /* ---- the walk ---- */
@@ -256,11 +287,28 @@ template <bool LINE> struct neighborhood {
                  deep ? told.at[n][0] : head, deep ? head : b);
     }
 
+    /* The i-th copy of half a tile, whose rows come together. */
+    __device__ __forceinline__ void load_half(const note &told, int half, int i, uint8_t *to, const CUtensorMap *map,
+                                              uint64_t *barrier, int head, int b) const
+    {
+        const int n = i & ((copies >> 1) - 1), c = i >> (copies_shift - 1), from = half * (copies >> 1) + n;
+        load_box(to + i * run * row_bytes, map, barrier, c * chunk, told.at[from][2], told.at[from][1],
+                 deep ? told.at[from][0] : head, deep ? head : b);
+    }
+
+    /* Whether half a tile, the second one, is left empty. */
+    __device__ __forceinline__ bool half_empty(const slat_problem &, const note &told) const
+    {
+        return told.first[copies >> 1][2] == far_away;
+    }
+
     /* ---- the mask ---- */
 
     struct rows {
         const neighborhood &walk;
         sides begin[2], end[2];
+
+        __device__ __forceinline__ explicit rows(const neighborhood &walk) : walk(walk) {}
 
         __device__ __forceinline__ rows(const slat_problem &p, const neighborhood &walk, const work_item &item, int row)
             : walk(walk)
@@ -280,7 +328,7 @@ template <bool LINE> struct neighborhood {
             }
         }
 
-        __device__ __forceinline__ void mask(const note &told, uint32_t (&mask)[2]) const
+        template <class Note> __device__ __forceinline__ void mask(const Note &told, uint32_t (&mask)[2]) const
         {
             const int part = threadIdx.x % 4;
             mask[0] = mask[1] = 0;
@@ -324,10 +372,10 @@ template <bool LINE> struct neighborhood {
         }
 
         template <int chunks, int keys>
-        __device__ void clear(const note &told, uint32_t v, int thread, int threads) const
+        __device__ void clear(const note &told, uint32_t v, int thread, int threads, int first_run = 0) const
         {
             for (int row = thread / 8; row < keys; row += threads / 8) {
-                const int n = row / walk.run, r = row % walk.run;
+                const int n = first_run + row / walk.run, r = row % walk.run;
                 const int32_t z = r & ((1 << walk.k_shift.v[2]) - 1),
                               y = r >> walk.k_shift.v[2] & ((1 << walk.k_shift.v[1]) - 1),
                               x = r >> (walk.k_shift.v[2] + walk.k_shift.v[1]);

@@ -40,10 +40,16 @@ struct sequence {
             load_box(to + c * tile_rows * row_bytes, map, barrier, c * chunk, item.first, item.h, item.b);
     }
 
-    static __device__ __forceinline__ void store_keys(const slat_problem &, const CUtensorMap *map, const uint8_t *from,
-                                                      int c, int group, const work_item &item)
+    /* Writes a group's 64 rows of an item, `width` channels of them: the first of some threads. */
+    template <int chunks>
+    static __device__ __forceinline__ void store_rows(const slat_problem &, const slat_view &, const slat_point &,
+                                                      const CUtensorMap *map, const uint8_t *from, int width, int group,
+                                                      const work_item &item, int thread, int)
     {
-        store_box(map, from, c * chunk, item.first + group * group_rows, item.h, item.b);
+        if (thread) return;
+        for (int c = 0; c < chunks && c * chunk < width; ++c)
+            store_box(map, from + c * group_rows * row_bytes, c * chunk, item.first + group * group_rows, item.h,
+                      item.b);
     }
 
     static __device__ __forceinline__ void store_queries(const slat_problem &, const CUtensorMap *map,

@@ -13,6 +13,10 @@ void slat_sm90_block_sparse_backward(slat_session &);
 slat_status slat_sm90_block_layout_check(const slat_layout &);
 slat_status slat_sm90_neighborhood_check(const slat_problem &);
 void slat_sm90_neighborhood(slat_session &);
+slat_status slat_sm90_neighborhood_backward_check(const slat_problem &);
+void slat_sm90_neighborhood_backward(slat_session &);
+/* Of windows, for both passes. */
+slat_status slat_sm90_dilation_check(const slat_problem &);
 slat_status slat_sm90_sharded_check(const slat_problem &);
 void slat_sm90_sharded(slat_session &);
 slat_status slat_sm90_landmark_check(const slat_problem &);

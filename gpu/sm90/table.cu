@@ -65,6 +65,9 @@ constexpr entry block_sparse_backward = {"block_sparse_backward_sm90", slat_sm90
 
 constexpr entry neighborhood = {"neighborhood_sm90", slat_sm90_neighborhood_check, slat_sm90_neighborhood};
 
+constexpr entry neighborhood_backward = {"neighborhood_backward_sm90", slat_sm90_neighborhood_backward_check,
+                                         slat_sm90_neighborhood_backward};
+
 constexpr entry sharded = {"sharded_sm90", slat_sm90_sharded_check, slat_sm90_sharded};
 
 constexpr entry landmark = {"landmark_sm90", slat_sm90_landmark_check, slat_sm90_landmark};
@@ -94,7 +97,7 @@ const slat_backend_table slat_sm90_table = {
     rank,
     {
         {kernel_of<block_sparse_decode, block_sparse>, kernel_of<block_sparse_backward>}, /* block_sparse */
-        {kernel_of<neighborhood_decode, neighborhood>, none},                             /* neighborhood */
+        {kernel_of<neighborhood_decode, neighborhood>, kernel_of<neighborhood_backward>}, /* neighborhood */
         {kernel_of<sharded_decode, sharded>, none},                                       /* sharded */
         {kernel_of<landmark_decode, landmark>, none},                                     /* landmark */
         {kernel_of<lightning>, kernel_of<lightning>},                                     /* lightning */

@@ -1,0 +1,84 @@
+/* Neighborhood attention, backward. */
+#include "backward.cuh"
+#include "neighborhood_boxes.cuh"
+#include "sm90.h"
+
+namespace sm90
+{
+
+/* Tensors of both walks, which are chosen before anything is enqueued. */
+template <bool LINE> struct backward_grid : grid_tensors<LINE> {
+    neighborhood<LINE> by_query;
+    neighborhood_columns<LINE> by_key;
+
+    /* In tiles of `queries` by key. False: boxes do not reach. */
+    bool choose(const slat_problem &p, int queries)
+    {
+        by_query = {};
+        by_key = {};
+        if (!choose_boxes(p, tile_rows, 64, by_query) || !choose_boxes(p, queries, queries, by_key)) return false;
+        for (int d = 0; d < 3; ++d) by_key.dilation.v[d] = p.window[d].dilation;
+        return true;
+    }
+
+    /* A line's queries of one dilation group fill whole runs. */
+    query_rows rows(const slat_problem &p) const
+    {
+        const slat_window *const w = p.window;
+        query_rows r = {};
+        const int64_t unit = by_key.piece(), longest = (w[2].q_length + w[2].dilation - 1) / w[2].dilation;
+        r.part = (int32_t)((longest + unit - 1) / unit * unit);
+        r.dilation = w[2].dilation;
+        r.line = r.part * r.dilation;
+        r.x = (int32_t)w[0].q_length, r.y = (int32_t)w[1].q_length, r.z = (int32_t)w[2].q_length;
+        r.count = (int32_t)(((int64_t)r.x * r.y * r.line + 63) / 64 * 64);
+        return r;
+    }
+
+    template <class Walk>
+    static bool map(CUtensorMap *map, const slat_view &view, const slat_problem &p, const Walk &walk, bool of_keys,
+                    int32_t columns, boxes kind)
+    {
+        if (kind == boxes::of_groups && walk.apart) return true; /* plain stores */
+        return grid_tensors<LINE>::map(map, view, p, walk, of_keys, columns, kind == boxes::of_runs);
+    }
+};
+
+template <class T, int D, bool LINE> void backward_of_grid(slat_session &session)
+{
+    backward_grid<LINE> grid;
+    if (!grid.choose(session.problem, grad_shape<D>::queries)) {
+        session.refuse(no_boxes);
+        return;
+    }
+    enqueue_backward<T, D>(
+        session, grid, [&] { return grid.by_query; }, [&] { return grid.by_key; });
+}
+
+template <class T, int D> void backward_of_neighborhood(slat_session &session)
+{
+    const slat_window *const w = session.problem.window;
+    if (w[0].length == 1 && w[1].length == 1)
+        backward_of_grid<T, D, true>(session);
+    else
+        backward_of_grid<T, D, false>(session);
+}
+
+} // namespace sm90
+
+slat_status slat_sm90_neighborhood_backward_check(const slat_problem &p)
+{
+    SLAT_TRY(sm90::check_backward(p));
+    return slat_sm90_dilation_check(p);
+}
+
+void slat_sm90_neighborhood_backward(slat_session &session)
+{
+    const slat_problem &p = session.problem;
+    const bool narrow = p.d <= 64 && p.dv <= 64;
+    if (p.type == SLAT_BF16)
+        (narrow ? sm90::backward_of_neighborhood<__nv_bfloat16, 64>
+                : sm90::backward_of_neighborhood<__nv_bfloat16, 128>)(session);
+    else
+        (narrow ? sm90::backward_of_neighborhood<__half, 64> : sm90::backward_of_neighborhood<__half, 128>)(session);
+}
