@@ -218,10 +218,12 @@ struct block_rows : runs_of_keys {
             mask[0] = mask[1] = 0;
 #pragma unroll 1
             for (int n = 0; n < walk.copies; ++n) {
+                const int32_t first = told.first[n], end = told.end[n];
+                const uint32_t lists = told.lists[n];
 #pragma unroll
                 for (int r = 0; r < 2; ++r) {
-                    const int32_t end = min(told.end[n], position[r] + 1);
-                    if (told.lists[n] >> list[r] & 1) mask[r] |= walk.run_columns(n, end - told.first[n]);
+                    const int32_t width = min(end, position[r] + 1) - first;
+                    mask[r] |= walk.run_columns(n, lists >> list[r] & 1 ? width : 0);
                 }
             }
         }

@@ -41,7 +41,7 @@ template <bool LINE> struct neighborhood {
     uint32_t planes; /* spreads a mask over the planes of a run */
 
     /* Of each run its first key as a place of its group, and on the grid; the end of the item's keys. */
-    struct note {
+    struct alignas(16) note {
         int32_t first[most_boxes][4], at[most_boxes][4];
         int32_t end[4];
         int32_t clears;
@@ -306,64 +306,73 @@ template <bool LINE> struct neighborhood {
 
     struct rows {
         const neighborhood &walk;
-        sides begin[2], end[2];
+        /* What the rows see of each dimension, [row][begin or end], in bits of a mask: a line is two of a thread's
+         * bits, lines of a plane follow one another, planes too. Both rows have the same line, which is counted from
+         * the thread's first key; LINE: each its own, in keys. */
+        uint32_t line[2][2], plane[2][2], box[2][2];
 
         __device__ __forceinline__ explicit rows(const neighborhood &walk) : walk(walk) {}
 
         __device__ __forceinline__ rows(const slat_problem &p, const neighborhood &walk, const work_item &item, int row)
             : walk(walk)
         {
+            const int32_t line_bits = 2, plane_bits = line_bits << walk.k_shift.v[1];
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
                 slat_point at;
                 walk.query(p, item, row + 8 * r, at);
-                const int32_t place[3] = {(int32_t)at.x, (int32_t)at.y, (int32_t)at.z};
-#pragma unroll
-                for (int d = LINE ? 2 : 0; d < 3; ++d) {
-                    const slat_window &w = p.window[d];
-                    int32_t group, own, n;
-                    group_of(w, (int32_t)w.q_start + place[d], group, own, n);
-                    window_of(w, min(own, n - 1), n, begin[r].v[d], end[r].v[d]);
-                }
+                see(p.window[2], (int32_t)at.z, LINE ? 0 : 2 * (threadIdx.x % 4), 1, line[r]);
+                if (LINE) continue;
+                see(p.window[1], (int32_t)at.y, 0, line_bits, plane[r]);
+                see(p.window[0], (int32_t)at.x, 0, plane_bits, box[r]);
             }
+        }
+
+        static __device__ __forceinline__ void see(const slat_window &w, int32_t at, int32_t from, uint32_t bits,
+                                                   uint32_t (&seen)[2])
+        {
+            int32_t group, place, n, begin, end;
+            group_of(w, (int32_t)w.q_start + at, group, place, n);
+            window_of(w, min(place, n - 1), n, begin, end);
+            seen[0] = (uint32_t)(begin - from) * bits;
+            seen[1] = (uint32_t)(end - from) * bits;
         }
 
         template <class Note> __device__ __forceinline__ void mask(const Note &told, uint32_t (&mask)[2]) const
         {
-            const int part = threadIdx.x % 4;
+            const int part = threadIdx.x % 4, width = walk.run / 4;
+            const uint32_t plane_bits = 2u << walk.k_shift.v[1];
             mask[0] = mask[1] = 0;
-            const int bits_y = 2 << walk.k_shift.v[1], width = walk.run / 4;
 #pragma unroll 1
             for (int n = 0; n < walk.copies; ++n) {
                 const int32_t *const first = told.first[n];
+                uint32_t bits[2];
                 if (LINE) {
 #pragma unroll
                     for (int r = 0; r < 2; ++r)
-                        mask[r] |= (first_columns(min(end[r].v[2] - first[2], walk.run), part) &
-                                    ~first_columns(begin[r].v[2] - first[2], part))
-                                   << n * width;
-                    continue;
-                }
-                /* A line is two bits, lines of a plane follow one another, planes too. */
-                const int32_t z = first[2] + 2 * part;
-                const uint32_t line = low_bits(min(end[0].v[2] - z, 2)) & ~low_bits(begin[0].v[2] - z);
+                        bits[r] = first_columns(min((int32_t)line[r][1] - first[2], walk.run), part) &
+                                  ~first_columns((int32_t)line[r][0] - first[2], part);
+                } else {
+                    const uint32_t lines = bits_between(line[0], first[2], 2) * 0x55555555u;
 #pragma unroll
-                for (int r = 0; r < 2; ++r) {
-                    const uint32_t plane = low_bits(min(2 * (end[r].v[1] - first[1]), bits_y)) &
-                                           ~low_bits(2 * (begin[r].v[1] - first[1])) & line * 0x55555555u;
-                    const uint32_t box = plane * walk.planes & low_bits(min((end[r].v[0] - first[0]) * bits_y, width)) &
-                                         ~low_bits((begin[r].v[0] - first[0]) * bits_y);
-                    mask[r] |= box << n * width;
+                    for (int r = 0; r < 2; ++r) bits[r] = bits_between(plane[r], 2u * first[1], plane_bits) & lines;
+                    if (walk.deep) {
+#pragma unroll
+                        for (int r = 0; r < 2; ++r)
+                            bits[r] = bits[r] * walk.planes & bits_between(box[r], first[0] * plane_bits, width);
+                    }
                 }
+#pragma unroll
+                for (int r = 0; r < 2; ++r) mask[r] |= bits[r] << n * width;
             }
         }
 
-        /* The lowest n bits, none for negative n. */
-        static __device__ __forceinline__ uint32_t low_bits(int32_t n)
+        /* Of `count` bits those that are seen, the first one being `first`. */
+        static __device__ __forceinline__ uint32_t bits_between(const uint32_t (&seen)[2], uint32_t first,
+                                                                int32_t count)
         {
-            uint32_t bits;
-            asm("bmsk.clamp.b32 %0, 0, %1;" : "=r"(bits) : "r"(max(n, 0)));
-            return bits;
+            return low_bits(max(min((int32_t)(seen[1] - first), count), 0)) &
+                   ~low_bits(max((int32_t)(seen[0] - first), 0));
         }
 
         __device__ __forceinline__ bool clears(const note &told) const

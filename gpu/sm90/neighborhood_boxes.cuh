@@ -44,21 +44,31 @@ inline run_count count_runs(const slat_window &w, int queries, int side, bool sp
     return {moves * both + (1 - moves) * still, moves * (first - both + last - begins - both) / 2};
 }
 
-/* What a choice of boxes costs, in times of a tile: for each item the tiles that a group visits, half a tile for
- * each rest, the masks, which grow with the runs of a tile, and the end of the item. */
+/* Runs of `side` keys along a dimension that every query of a box of `queries` sees wholly. */
+inline double count_whole(const slat_window &w, int queries, int side)
+{
+    return slat_max(w.window / side - (int)runs_of(queries - 1, side), 0);
+}
+
+/* What a choice of boxes costs, in times of a tile, as measured: for each item its tiles, of which those that one group
+ * alone sees take longer than their share, for there is nothing to overlap with; half a tile for each rest; the masks
+ * of tiles that are not seen wholly, which grow with the runs of a tile; and the end of the item. */
 template <bool LINE> double cost_of(const slat_problem &p, const neighborhood<LINE> &walk)
 {
-    double both = 1, alone = 1, items = 1;
+    double both = 1, alone = 1, whole = 1, items = 1;
     for (int d = 0; d < 3; ++d) {
         const slat_window &w = p.window[d];
         const bool split = d == walk.split;
-        const run_count runs = count_runs(w, 1 << walk.q_shift.v[d], 1 << walk.k_shift.v[d], split);
+        const int queries = 1 << walk.q_shift.v[d], side = 1 << walk.k_shift.v[d];
+        const run_count runs = count_runs(w, queries, side, split);
         both *= runs.both;
         alone *= split ? runs.alone : runs.both;
+        whole *= count_whole(w, queries, side) / (runs.both + runs.alone);
         items *= walk.tiles.v[d];
     }
-    const double tiles = (both + alone) / walk.copies + (walk.copies > 1 ? .5 : 0) + (alone > 0 ? .5 : 0);
-    return items * (tiles * (1 + .03 * walk.copies) + .7);
+    const double rests = (walk.copies > 1 ? .5 : 0) + (alone > 0 ? .5 : 0);
+    const double masked = (both + alone) * (whole < 1 ? 1 - whole : 0) * (.12 + .03 * walk.copies);
+    return items * ((both + 1.5 * alone + masked) / walk.copies + rests + 2);
 }
 
 /* The same of a walk by key: runs begin at multiples of 8 places, and no tile is one group's alone. Counted for keys

@@ -127,6 +127,12 @@ template <int count> __device__ __forceinline__ void registers_take()
 
 /* ---- bulk tensor copies ---- */
 
+/* Fetches a map before its first use. */
+__device__ __forceinline__ void prefetch_map(const CUtensorMap *map)
+{
+    asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+
 /* A box of a tensor of four or five dimensions into shared memory; its bytes count on the barrier. Elements outside the
  * tensor come as 0. */
 __device__ __forceinline__ void load_box(void *to, const CUtensorMap *map, uint64_t *barrier, int c0, int c1, int c2,
@@ -265,11 +271,27 @@ __device__ __forceinline__ void store_zeros(uint32_t address)
 
 /* ---- arithmetic ---- */
 
+/* The lowest n bits, n being 0 or more. */
+__device__ __forceinline__ uint32_t low_bits(int32_t n)
+{
+    uint32_t bits;
+    asm("bmsk.clamp.b32 %0, 0, %1;" : "=r"(bits) : "r"(n));
+    return bits;
+}
+
 /* 2^x, to 2 units in the last place; 0 for -inf. */
 __device__ __forceinline__ float exp2_fast(float x)
 {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+/* log2 of a positive x, to 2^-22. */
+__device__ __forceinline__ float log2_fast(float x)
+{
+    float y;
+    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
 

@@ -105,11 +105,14 @@ struct sharded : runs_of_keys {
         {
             mask[0] = mask[1] = 0;
 #pragma unroll 1
-            for (int n = 0; n < walk.copies; ++n)
+            for (int n = 0; n < walk.copies; ++n) {
+                const int32_t first = told.first[n], end = told.end[n], until = told.until[n];
 #pragma unroll
-                for (int r = 0; r < 2; ++r)
-                    if (position[r] <= told.until[n])
-                        mask[r] |= walk.run_columns(n, min(told.end[n], position[r] + 1) - told.first[n]);
+                for (int r = 0; r < 2; ++r) {
+                    const int32_t width = min(end, position[r] + 1) - first;
+                    mask[r] |= walk.run_columns(n, position[r] <= until ? width : 0);
+                }
+            }
         }
 
         __device__ __forceinline__ bool clears(const note &told) const

@@ -3,6 +3,7 @@
 #define SLAT_SM90_SOFTMAX_CONSUME_CUH
 #include "softmax_room.cuh"
 #include "softmax_state.cuh"
+#include "softmax_write.cuh"
 
 namespace sm90
 {
@@ -33,100 +34,9 @@ __device__ __forceinline__ void add_values(float (&o)[tile_shape<D>::parts][tile
                 o[n], p + 4 * i, v + operand_step(n * shape::part / chunk * chunk_bytes + i * 16 * row_bytes), 1);
 }
 
-/* The threads of this consumer group alone. */
-__device__ __forceinline__ void group_sync(int group)
-{
-    named_sync(2 + group, group_threads);
-}
-
-/* Elements n and n + 1 of a row of o that has `width`. */
-template <class T>
-__device__ __forceinline__ void store_pair(const slat_view &o, int64_t at, int n, int width, float a, float b)
-{
-    if (o.type == SLAT_F32) {
-        float *const to = (float *)o.data + at;
-        if (n < width) to[n] = a;
-        if (n + 1 < width) to[n + 1] = b;
-    } else {
-        const uint32_t both = pack(T(), a, b);
-        uint16_t *const to = (uint16_t *)o.data + at;
-        if (n < width) to[n] = (uint16_t)both;
-        if (n + 1 < width) to[n + 1] = (uint16_t)(both >> 16);
-    }
-}
-
-/* Writes a group's 64 rows of o and lse: by plain stores, or through `room`, their own rows of Q. */
-template <class T, int D, class Walk>
-__device__ __forceinline__ void
-write_rows(float (&o)[tile_shape<D>::parts][tile_shape<D>::part / 2], const float (&factor)[2], const slat_problem &p,
-           const Walk &walk, const work_item &item, int group, bool plain, uint8_t *room, const CUtensorMap &map)
-{
-    typedef tile_shape<D> shape;
-    const int thread = threadIdx.x % group_threads, warp = thread / warp_lanes, lane = thread % warp_lanes;
-    if (plain) {
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            const int row = group * group_rows + warp * 16 + lane / 4 + 8 * r;
-            slat_point at;
-            if (!walk.query(p, item, row, at)) continue;
-            const int64_t to = slat_offset(&p.o, item.b, at, item.h);
-#pragma unroll
-            for (int n = 0; n < D; n += 8) {
-                const float *x = &o[n / shape::part][n % shape::part / 2 + 2 * r];
-                store_pair<T>(p.o, to, n + 2 * (lane % 4), p.dv, x[0] * factor[r], x[1] * factor[r]);
-            }
-        }
-        return;
-    }
-    const uint32_t to = shared_address(room) + group * group_rows * row_bytes;
-    const int row = warp * 16 + lane % 16;
-#pragma unroll
-    for (int c = 0; c < D; c += 16) {
-        const float *x = &o[c / shape::part][c % shape::part / 2];
-        store_matrices(to + c / chunk * tile_rows * row_bytes + swizzle_128(row, c % chunk / 8 + lane / 16),
-                       pack(T(), x[0] * factor[0], x[1] * factor[0]), pack(T(), x[2] * factor[1], x[3] * factor[1]),
-                       pack(T(), x[4] * factor[0], x[5] * factor[0]), pack(T(), x[6] * factor[1], x[7] * factor[1]));
-    }
-    proxy_fence();
-    group_sync(group);
-    if (thread) return;
-    for (int c = 0; c < shape::chunks && c * chunk < p.dv; ++c)
-        walk.store_queries(p, &map, room + (c * tile_rows + group * group_rows) * row_bytes, c, group, item);
-    store_commit();
-}
-
-/* o of queries that see nothing. */
-template <class Walk>
-__device__ void clear_rows(const slat_problem &p, const Walk &walk, const work_item &item, int group)
-{
-    for (int i = threadIdx.x % group_threads; i < group_rows * p.dv; i += group_threads) {
-        slat_point at;
-        if (!walk.query(p, item, group * group_rows + i / p.dv, at)) continue;
-        const int64_t to = slat_offset(&p.o, item.b, at, item.h) + i % p.dv;
-        if (p.o.type == SLAT_F32)
-            ((float *)p.o.data)[to] = 0;
-        else
-            ((uint16_t *)p.o.data)[to] = 0;
-    }
-}
-
-/* Writes lse of a thread's two rows. */
-template <class Walk>
-__device__ __forceinline__ void write_lse(const float (&lse)[2], const slat_problem &p, const Walk &walk,
-                                          const work_item &item, int row)
-{
-    if (!p.lse.data || threadIdx.x % 4) return;
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-        slat_point at;
-        if (walk.query(p, item, row + 8 * r, at))
-            ((float *)p.lse.data)[slat_offset(&p.lse, item.b, at, item.h)] = lse[r];
-    }
-}
-
 template <class T, int D, class Walk>
 __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_problem &p, const Walk &walk,
-                                        const forward_call &call, const CUtensorMap &map_o, int group)
+                                        const forward_call &call, int group)
 {
     typedef tile_shape<D> shape;
     const int thread = threadIdx.x % group_threads;
@@ -136,11 +46,10 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
     ring<shape::queries> queries;
     ring<shape::stages> stage, values; /* of K, and of the V that the weights wait for */
     ring<forward_room<D, Walk>::notes> note;
-    typename Walk::state state;
+    typename Walk::state state(call.scale);
     float w[shape::keys / 2], o[shape::parts][shape::part / 2];
     uint32_t weights[shape::keys / 4];
     int32_t sights;      /* of the tile at `stage`, from its note */
-    int owed = -1;       /* the Q whose rows a store of O still reads */
     bool scored = false; /* w holds the scores of the item's first tile */
 
     if constexpr (Walk::gaps) {
@@ -154,19 +63,9 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
     auto release = [&](uint64_t *barrier) {
         if (leader) barrier_arrive(barrier);
     };
-    auto settle = [&] {
-        if (owed >= 0 && leader) {
-            store_wait_read();
-            barrier_arrive(&s.q_empty[owed]);
-        }
-        owed = -1;
-    };
     auto take_item = [&] {
         barrier_wait(&s.item_full[items.slot], items.parity);
-        const work_item item = s.item[items.slot];
-        group_sync(group);
-        items.advance();
-        return item;
+        return s.item[items.slot];
     };
     /* S of the tile at `stage`. */
     auto score = [&] {
@@ -183,6 +82,14 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
         add_values<T, D>(o, weights, operand(shared_address(s.v[values.slot]), shape::keys * row_bytes));
         wgmma_commit();
     };
+    /* Both groups take a turn for every tile, also for one that they do not see. */
+    auto take_turn = [&] {
+        if (shape::turns) named_sync(5 + group, 2 * group_threads);
+    };
+    auto give_turn = [&] {
+        if (shape::turns) named_arrive(5 + (group ^ 1), 2 * group_threads);
+    };
+    if (group == 1) give_turn();
     /* Arrives at the tile at `stage`. */
     auto arrive = [&] {
         barrier_wait(&s.k_full[stage.slot], stage.parity);
@@ -225,6 +132,12 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
         };
         bool pending = false; /* weights that have not been multiplied */
         bool more = item.tiles;
+        /* Ends the product of the tile at `values`. */
+        auto end_values = [&] {
+            wgmma_wait<0>();
+            release(&s.v_empty[values.slot]);
+        };
+
         /* The scores in w become the weights of the tile at `stage`, and the next tile is waited for. running: there is
          * a product that needs the old weights. */
         auto weigh = [&](bool running) {
@@ -254,6 +167,8 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
         while (more) {
             if (!scored) {
                 if (sight() == sees_none) { /* the other group's alone */
+                    take_turn();
+                    give_turn();
                     release(&s.k_empty[stage.slot]);
                     barrier_wait(&s.v_full[stage.slot], stage.parity);
                     release(&s.v_empty[stage.slot]);
@@ -261,18 +176,21 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
                     if (more) arrive();
                     continue;
                 }
+                take_turn();
                 score();
+                give_turn();
                 wgmma_wait<0>();
                 release(&s.k_empty[stage.slot]);
             }
             scored = false;
             look();
             weigh(false);
-            settle();
             while (more && sight() != sees_none) {
+                take_turn();
                 score();
                 look();
                 add();
+                give_turn();
                 wgmma_wait<1>();
                 release(&s.k_empty[stage.slot]);
                 weigh(true);
@@ -280,16 +198,15 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
             pending = !more;
             if (pending) break;
             add();
-            wgmma_wait<0>();
-            release(&s.v_empty[values.slot]);
+            end_values();
         }
 
         /* The item ends. With two buffers of Q the next one begins under its last product. */
         uint8_t *const room = s.q[queries.slot];
-        const int slot = queries.slot, item_slot = items.slot;
+        const int slot = items.slot;
         if (item.tiles) queries.advance();
+        items.advance();
         const work_item next = take_item();
-        float factor[2], lse[2];
         bool joins = false;
         if (shape::queries > 1 && pending && next.work && next.tiles) {
             barrier_wait(&s.q_full[queries.slot], queries.parity);
@@ -297,20 +214,25 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
             joins = sight() != sees_none;
         }
         auto end = [&] {
+            float factor[2], lse[2];
             state.finish(sink, factor, lse);
-            write_lse(lse, p, walk, item, row);
-            settle();
-            if (item.tiles) {
-                write_rows<T, D>(o, factor, p, walk, item, group, call.plain, room, map_o);
-                owed = slot;
-            } else
+            if (thread % 4 == 0) {
+                s.lse[slot][row] = lse[0];
+                s.lse[slot][row + 8] = lse[1];
+            }
+            if (!item.tiles)
                 clear_rows(p, walk, item, group);
-            if (shape::queries == 1) settle();
-            release(&s.item_empty[(item_slot + s.items - 1) % s.items]);
+            else if (call.plain)
+                store_rows<T, D>(o, factor, p, walk, item, row);
+            else
+                hand_over<T, D>(o, factor, room, group);
+            barrier_arrive(&s.item_done[slot]); /* each lane for what it wrote */
         };
         if (joins) {
+            take_turn();
             add();
             score();
+            give_turn();
             wgmma_wait<1>();
             release(&s.v_empty[values.slot]);
             end();
@@ -319,15 +241,13 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
         } else {
             if (pending) {
                 add();
-                wgmma_wait<0>();
-                release(&s.v_empty[values.slot]);
+                end_values();
             }
             end();
         }
         scored = joins;
         item = next;
     }
-    if (leader) store_wait();
 }
 
 } // namespace sm90

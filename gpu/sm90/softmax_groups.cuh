@@ -32,6 +32,8 @@ template <int slot> struct grouped_state : softmax_state {
 
     float late[2 * left], late_factor;
 
+    __device__ __forceinline__ explicit grouped_state(float scale) : softmax_state(scale) {}
+
     /* Of a row and each slot. */
     template <int slots> struct row_slots {
         int32_t peak[slots]; /* of this thread's logits, by `greater` */

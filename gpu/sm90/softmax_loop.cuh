@@ -2,10 +2,11 @@
  *
  * A block has three warp groups. Three warps of the first one produce, each ahead of the next: one takes work items
  * (128 queries of a head) and walks the key tiles that they see, writing a note of each; one copies Q and K into rings
- * in shared memory as the notes say, one V. The two others consume, 64 queries each: S = Q K^T, the online softmax in
- * registers, O += P V. A tile's S is issued with the P V of the tile before it, which runs under its softmax; the last
- * P V of an item is issued with the first S of the next one, which runs under the writing of O. One group's products
- * run while the other one computes weights: from S to weights it must take no longer than they do.
+ * in shared memory as the notes say, one V. The fourth warp writes the results of items that have ended. The two other
+ * groups consume, 64 queries each: S = Q K^T, the online softmax in registers, O += P V. A tile's S is issued with the
+ * P V of the tile before it, which runs under its softmax; the last P V of an item is issued with the first S of the
+ * next one, which runs while O is handed over. One group's products run while the other one computes weights: from S to
+ * weights it must take no longer than they do.
  *
  * A walk is what a primitive is:
  *   Walk::note                                what a tile is
@@ -25,6 +26,7 @@
 #define SLAT_SM90_SOFTMAX_LOOP_CUH
 #include "softmax_consume.cuh"
 #include "softmax_produce.cuh"
+#include "softmax_write.cuh"
 
 namespace sm90
 {
@@ -40,13 +42,18 @@ __global__ void __launch_bounds__(softmax_threads, 1)
     extern __shared__ uint8_t memory[];
     auto &s = *(forward_room<D, Walk> *)(memory + (-shared_address(memory) & 1023));
     const int group = __shfl_sync(~0u, threadIdx.x / group_threads, 0);
+    if (threadIdx.x == group_threads)
+        for (const CUtensorMap *map : {&q, &k, &v}) prefetch_map(map);
     if (threadIdx.x == 0) {
-        for (int i = 0; i < shape::queries; ++i) barrier_init(&s.q_full[i], 1), barrier_init(&s.q_empty[i], 2);
+        for (int i = 0; i < shape::queries; ++i) barrier_init(&s.q_full[i], 1), barrier_init(&s.q_empty[i], 1);
         for (int i = 0; i < shape::stages; ++i) {
             barrier_init(&s.k_full[i], warp_lanes), barrier_init(&s.k_empty[i], 2);
             barrier_init(&s.v_full[i], warp_lanes), barrier_init(&s.v_empty[i], 2);
         }
-        for (int i = 0; i < s.items; ++i) barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], 2);
+        for (int i = 0; i < s.items; ++i) {
+            barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], warp_lanes);
+            barrier_init(&s.item_done[i], 2 * group_threads);
+        }
         for (int i = 0; i < s.notes; ++i)
             barrier_init(&s.note_full[i], warp_lanes), barrier_init(&s.note_empty[i], warp_lanes + consumer_warps);
         barrier_init_fence();
@@ -60,9 +67,10 @@ __global__ void __launch_bounds__(softmax_threads, 1)
                        [&](int n) { return item_of(p, walk, call, n); });
         if (warp == 1) load_keys<D>(s, p, walk, q, k);
         if (warp == 2) load_values<D>(s, p, walk, v);
+        if (warp == 3) write_items(s, p, walk, call, o);
     } else {
         registers_take<232>();
-        consume<T>(s, p, walk, call, o, group - 1);
+        consume<T>(s, p, walk, call, group - 1);
     }
 }
 

@@ -85,6 +85,13 @@ __device__ __forceinline__ void load_tile(const slat_problem &p, const Walk &wal
     barrier_expect_warp(full, copied_bytes<D>(walk, values));
 }
 
+/* The first V waits for the first K: all blocks of the card begin at once, and what a product waits for should not come
+ * behind what is needed later. */
+__device__ __forceinline__ void first_tile_sync()
+{
+    named_sync(4, 2 * warp_lanes);
+}
+
 template <int D, class Walk>
 __device__ __forceinline__ void load_keys(forward_room<D, Walk> &s, const slat_problem &p, const Walk &walk,
                                           const CUtensorMap &q, const CUtensorMap &k)
@@ -92,6 +99,7 @@ __device__ __forceinline__ void load_keys(forward_room<D, Walk> &s, const slat_p
     typedef tile_shape<D> shape;
     ring<shape::queries> queries;
     ring<shape::stages> stage;
+    bool first = true;
     for (ring<forward_room<D, Walk>::notes> note;; note.advance()) {
         const tile_note<Walk> &told = s.note[note.slot];
         barrier_wait(&s.note_full[note.slot], note.parity);
@@ -107,6 +115,11 @@ __device__ __forceinline__ void load_keys(forward_room<D, Walk> &s, const slat_p
         }
         barrier_wait(&s.k_empty[stage.slot], stage.parity ^ 1);
         load_tile<D>(p, walk, told.tile, item, false, s.k[stage.slot], &k, &s.k_full[stage.slot]);
+        if (first) {
+            barrier_wait(&s.k_full[stage.slot], stage.parity);
+            first_tile_sync();
+        }
+        first = false;
         stage.advance();
     }
 }
@@ -116,10 +129,13 @@ __device__ __forceinline__ void load_values(forward_room<D, Walk> &s, const slat
                                             const CUtensorMap &v)
 {
     ring<tile_shape<D>::stages> stage;
+    bool first = true;
     for (ring<forward_room<D, Walk>::notes> note;; note.advance()) {
         const tile_note<Walk> &told = s.note[note.slot];
         barrier_wait(&s.note_full[note.slot], note.parity);
         if (told.item < 0) break;
+        if (first) first_tile_sync();
+        first = false;
         barrier_wait(&s.v_empty[stage.slot], stage.parity ^ 1);
         load_tile<D>(p, walk, told.tile, s.item[told.item], true, s.v[stage.slot], &v, &s.v_full[stage.slot]);
         barrier_arrive(&s.note_empty[note.slot]);

@@ -35,6 +35,7 @@ template <int D> struct tile_shape {
     static constexpr int chunks = (D + chunk - 1) / chunk;
     static constexpr int part = D % 128 == 0 ? 128 : D == 96 ? 96 : 64, parts = D / part; /* of O: columns a product */
     static constexpr int stages = D <= 64 ? 4 : 2, queries = D <= 128 ? 2 : 1;            /* buffers */
+    static constexpr bool turns = D <= 64; /* the groups take turns at the tensor cores, tile by tile */
     static constexpr int query_bytes = chunks * tile_rows * row_bytes, key_bytes = chunks * keys * row_bytes;
 };
 
@@ -63,10 +64,11 @@ template <int D, class Walk> struct forward_room {
     alignas(1024) uint8_t v[shape::stages][shape::key_bytes];
     uint64_t q_full[shape::queries], q_empty[shape::queries];
     uint64_t k_full[shape::stages], k_empty[shape::stages], v_full[shape::stages], v_empty[shape::stages];
-    uint64_t item_full[items], item_empty[items];
+    uint64_t item_full[items], item_done[items], item_empty[items];
     uint64_t note_full[notes], note_empty[notes];
     work_item item[items];
     tile_note<Walk> note[notes];
+    float lse[items][tile_rows]; /* until it is written */
 };
 
 /* What a launch shares. */

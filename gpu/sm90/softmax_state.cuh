@@ -14,9 +14,8 @@ constexpr float log2_e = 1.4426950408889634f, ln_2 = 0.6931471805599453f;
 /* The first columns of a row, `width` of them (any number), as a mask for the thread `part` (lane % 4). */
 __device__ __forceinline__ uint32_t first_columns(int width, int part)
 {
-    const int groups = max(width, 0) >> 3, rest = min(max((max(width, 0) & 7) - 2 * part, 0), 2);
-    const int bits = 2 * groups + rest;
-    return bits >= 32 ? ~0u : (1u << bits) - 1;
+    const int mine = max(width - 2 * part, 0); /* from the thread's first column on: of each 8, two are its own */
+    return low_bits((mine >> 2 & ~1) + min(mine & 7, 2));
 }
 
 /* The greatest x of a row's four threads, and the sum. */
@@ -50,15 +49,19 @@ struct softmax_state {
     float shrink[2];       /* what the last tile made of the weights before it */
     float far;             /* headroom, as a difference of logits */
 
+    __device__ __forceinline__ explicit softmax_state(float scale) : far(headroom / scale) {}
+
     /* A row's first logit: the sink, in natural units; -inf where there is none. */
     __device__ __forceinline__ void begin(float sink, float scale)
     {
-        far = headroom / scale;
+        top[0] = top[1] = -CUDART_INF_F;
+        base[0] = base[1] = sum[0] = sum[1] = 0;
+        if (sink == -CUDART_INF_F) return;
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
             top[r] = sink * log2_e / scale;
-            base[r] = sink == -CUDART_INF_F ? 0 : sink * log2_e;
-            sum[r] = sink != -CUDART_INF_F && (threadIdx.x & 3) == 0 ? 1.0f : 0.0f;
+            base[r] = sink * log2_e;
+            sum[r] = (threadIdx.x & 3) == 0 ? 1.0f : 0.0f;
         }
     }
 
@@ -66,22 +69,27 @@ struct softmax_state {
     template <int N> static __device__ __forceinline__ void hide(float (&s)[N], const uint32_t (&mask)[2])
     {
 #pragma unroll
-        for (int i = 0; i < N; ++i)
-            if (!(mask[i >> 1 & 1] >> (2 * (i / 4) + (i & 1)) & 1)) s[i] = -CUDART_INF_F;
+        for (int r = 0; r < 2; ++r)
+#pragma unroll
+            for (int i = 0; i < N / 2; ++i)
+                if (!(mask[r] >> i & 1)) s[i / 2 * 4 + 2 * r + i % 2] = -CUDART_INF_F;
     }
 
     /* Raises top where row r of a tile goes far beyond it; whether the row's `shrink` has to be applied. `peak` is the
-     * greatest of the row's logits in this thread as integers, which order as the logits do from 0 up; below 0 the
-     * logits themselves are compared. */
+     * greatest of the row's logits in this thread as integers, which order as the logits do from 0 up; where a row has
+     * none of those, the logits themselves are compared. */
     template <int N> __device__ __forceinline__ bool rise(int r, int32_t peak, const float (&s)[N], float scale)
     {
         const float limit = top[r] + far;
         shrink[r] = 1;
         if (!__any_sync(~0u, peak > __float_as_int(limit) || limit < 0)) return false;
-        float greatest = top[r];
+        float greatest = row_max(peak < 0 ? -CUDART_INF_F : __int_as_float(peak));
+        if (__any_sync(~0u, greatest < 0)) {
 #pragma unroll
-        for (int i = 2 * r; i < N; i += 4) greatest = fmaxf(greatest, fmaxf(s[i], s[i + 1]));
-        raise(r, row_max(greatest), scale);
+            for (int i = 2 * r; i < N; i += 4) greatest = fmaxf(greatest, fmaxf(s[i], s[i + 1]));
+            greatest = row_max(greatest);
+        }
+        raise(r, greatest, scale);
         return true;
     }
 
@@ -109,10 +117,13 @@ struct softmax_state {
     {
         constexpr int pairs = N / 4, lag = 2; /* lag: until a power has come */
         if (!all) hide(w, seen);
-        int32_t peak[2] = {INT32_MIN, INT32_MIN};
+        int32_t peak[2] = {INT32_MIN, INT32_MIN}, other = INT32_MIN; /* row 0 hides under nothing: two chains */
 #pragma unroll
-        for (int i = 0; i < pairs; ++i) peak[0] = greater(peak[0], w[4 * i], w[4 * i + 1]);
-        bool shrinks = rise(0, peak[0], w, scale);
+        for (int i = 0; i < pairs; ++i) {
+            int32_t &chain = i % 2 ? other : peak[0];
+            chain = greater(chain, w[4 * i], w[4 * i + 1]);
+        }
+        bool shrinks = rise(0, max(peak[0], other), w, scale);
 #pragma unroll
         for (int i = 0; i < pairs + lag; ++i) {
             if (i < pairs) {
@@ -150,8 +161,8 @@ struct softmax_state {
             sum[r] += __shfl_xor_sync(~0u, sum[r], 1);
             sum[r] += __shfl_xor_sync(~0u, sum[r], 2);
             const bool only_sink = sum[r] == 1 && base[r] == sink * log2_e;
-            factor[r] = sum[r] == 0 ? 0.0f : 1 / sum[r];
-            lse[r] = sum[r] == 0 ? -CUDART_INF_F : only_sink ? sink : base[r] * ln_2 + logf(sum[r]);
+            factor[r] = sum[r] == 0 ? 0.0f : reciprocal_fast(sum[r]);
+            lse[r] = sum[r] == 0 ? -CUDART_INF_F : only_sink ? sink : (base[r] + log2_fast(sum[r])) * ln_2;
         }
     }
 };
