@@ -16,6 +16,9 @@
  *   Walk::keys(problem, walk, item, row, shared).mask(note, mask)   the queries of a tile that see a thread's two keys
  *   Walk::shared_by_group, walk.prepare(...)   what a group's threads share of an item for that (Walk::prepares)
  *   walk.clears_queries(note), walk.clears_keys(note), walk.clear_queries, walk.clear_keys   zero what is not seen
+ * Where it is grouped (grad_groups.cuh), also
+ *   walk.numbers(problem, note, item, group)   where the numbers of a tile's queries and a group's block lie
+ *   walk.is_landmark(row)                      whether a row of a group is a landmark
  */
 #ifndef SLAT_SM90_GRAD_KEYS_CUH
 #define SLAT_SM90_GRAD_KEYS_CUH
@@ -174,18 +177,36 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
         leave_out();
     }
 
+    /* Whether this thread's key r is a landmark. */
+    __device__ __forceinline__ bool is_landmark(int r) const
+    {
+        if constexpr (Walk::grouped)
+            return walk.is_landmark(thread() / warp_lanes * 16 + lane() / 4 + 8 * r);
+        else
+            return false;
+    }
+
+    /* Where the numbers of the group's keys begin among a tile's: behind those of the queries, which landmarks have. */
+    __device__ __forceinline__ uint32_t own_numbers() const
+    {
+        return Walk::grouped ? (1 + group) * shape::number_bytes : 0;
+    }
+    __device__ __forceinline__ uint32_t own_numbers(int r) const { return is_landmark(r) ? 0 : own_numbers(); }
+
     /* S^T becomes P^T. */
     __device__ __forceinline__ void weigh(const work_item &item, const float2 (&first_lse)[8], uint32_t numbers,
                                           bool all)
     {
+        const uint32_t first = numbers + own_numbers(0), second = numbers + own_numbers(1);
 #pragma unroll
         for (int j = 0; j < shape::queries / 8; ++j) {
-            const float2 lse = j < 8 ? first_lse[j] : load_floats(numbers + j * number_floats * 4);
+            const float2 lse = j < 8 ? first_lse[j] : load_floats(first + j * number_floats * 4);
+            const float2 lse_2 = Walk::grouped ? load_floats(second + j * number_floats * 4) : lse;
             float *const x = scores + 4 * j;
             x[0] = exp2_fast(fmaf(x[0], call.scale_2, -lse.x));
             x[1] = exp2_fast(fmaf(x[1], call.scale_2, -lse.y));
-            x[2] = exp2_fast(fmaf(x[2], call.scale_2, -lse.x));
-            x[3] = exp2_fast(fmaf(x[3], call.scale_2, -lse.y));
+            x[2] = exp2_fast(fmaf(x[2], call.scale_2, -lse_2.x));
+            x[3] = exp2_fast(fmaf(x[3], call.scale_2, -lse_2.y));
         }
         if (all) return;
         const int row = group * group_rows + thread() / warp_lanes * 16 + lane() / 4;
@@ -247,7 +268,8 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
     template <bool first, bool last>
     __device__ __forceinline__ facts take_tile(const work_item &item, const facts &told)
     {
-        if (told.none) return pass_tile<first, last>(item);
+        if constexpr (!Walk::grouped) /* whose groups seldom see nothing */
+            if (told.none) return pass_tile<first, last>(item);
         const bool all = told.all;
         float grad_p[shape::queries / 2], grad_q[shape::part / 2];
         uint32_t weights[shape::queries / 4]; /* P^T, then dS^T */
@@ -256,7 +278,7 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
         const uint32_t numbers = shared_address(s.numbers[own]) + lane() % 4 * 8;
         float2 lse[8];
 #pragma unroll
-        for (int j = 0; j < 8; ++j) lse[j] = load_floats(numbers + j * number_floats * 4);
+        for (int j = 0; j < 8; ++j) lse[j] = load_floats(numbers + own_numbers(0) + j * number_floats * 4);
         barrier_wait(&s.o_full[at], grad.parity);
         grad.advance();
         wgmma_fence();
@@ -271,12 +293,24 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
         if (!last && !shape::halves) next = issue_next(item);
 #pragma unroll
         for (int j = 0; j < shape::queries / 8; ++j) {
-            const float2 delta = load_floats(numbers + j * number_floats * 4 + grad_group * 4);
+            const float2 delta = load_floats(numbers + own_numbers() + j * number_floats * 4 + grad_group * 4);
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
                 const float2 weight = unpack(T(), weights[2 * j + r]);
                 grad_p[4 * j + 2 * r] = weight.x * (grad_p[4 * j + 2 * r] - delta.x);
                 grad_p[4 * j + 2 * r + 1] = weight.y * (grad_p[4 * j + 2 * r + 1] - delta.y);
+            }
+        }
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+            if (!is_landmark(r)) continue; /* its dP is 0 so far: the weight times -mean is there */
+#pragma unroll
+            for (int j = 0; j < shape::queries / 8; ++j) {
+                const float2 delta = load_floats(numbers + j * number_floats * 4 + grad_group * 4);
+                const float2 weight = unpack(T(), weights[2 * j + r]);
+                float *const x = grad_p + 4 * j + 2 * r;
+                x[0] = -fmaf(weight.x, delta.x, x[0]);
+                x[1] = -fmaf(weight.y, delta.y, x[1]);
             }
         }
         wgmma_wait<last || shape::halves ? 0 : 1>(); /* dV: the weights' registers are free for dS */
@@ -371,6 +405,12 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
                 parity ^= 1;
             }
             barrier_arrive(&s.item_empty[items.slot]);
+#pragma unroll
+            for (int r = 0; r < 2; ++r) {
+                if (!is_landmark(r)) continue;
+#pragma unroll
+                for (int i = 2 * r; i < D / 2; i += 4) grad_v[i] = grad_v[i + 1] = 0;
+            }
             put_keys(grad_v, 1);
             put_keys(grad_k, call.scale);
         }

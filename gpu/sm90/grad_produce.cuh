@@ -51,7 +51,11 @@ __device__ __forceinline__ void load_key_items(key_room<D, adds, Walk> &s, const
                 first < rows ? call.numbers + row / grad_group * number_floats : call.no_numbers;
             load_bytes(s.numbers[at] + lane * bytes, from, bytes, &s.q_full[at]);
         }
-        barrier_expect_warp(&s.q_full[at], shape::query_bytes + shape::number_bytes);
+        if constexpr (Walk::grouped)
+            if (lane < 2)
+                load_bytes(s.numbers[at] + (1 + lane) * shape::number_bytes, walk.numbers(p, told.tile, item, lane),
+                           shape::number_bytes, &s.q_full[at]);
+        barrier_expect_warp(&s.q_full[at], shape::query_bytes + room::number_bytes);
         if (told.begins) {
             barrier_wait(&s.keys_empty, item_parity ^ 1);
             item_parity ^= 1;

@@ -4,11 +4,11 @@
  * A work item is 128 queries, two warp groups with 64 each. Q and dO are left operands in registers while keys pass, 64
  * at a time: S = Q K^T, P = 2^(S - lse), dP = dO V^T, dS = P (dP - delta), dQ += dS K, the last one under the next
  * keys' first two. The walk is the one of the forward pass, in tiles of 128 keys and runs of at most 64: each half of a
- * tile comes by itself.
+ * tile comes by itself. Where a walk is grouped each half is a slot with a block of its own (grad_groups.cuh).
  */
 #ifndef SLAT_SM90_GRAD_QUERIES_CUH
 #define SLAT_SM90_GRAD_QUERIES_CUH
-#include "grad_room.cuh"
+#include "grad_groups.cuh"
 #include "softmax_produce.cuh"
 #include "softmax_state.cuh"
 
@@ -149,7 +149,7 @@ template <class T, int D, class Walk> struct query_consumer {
                 named_sync(4 + group, group_threads);
             }
         }
-        turn.take();
+        if (!Walk::grouped) turn.take();
         wgmma_fence();
         products(scores, q, operand(shared_address(s.k[at])));
         wgmma_commit();
@@ -157,22 +157,57 @@ template <class T, int D, class Walk> struct query_consumer {
         products(grad_p, grad_o, operand(shared_address(s.v[at])));
         wgmma_commit();
         if (!first) add_keys();
-        turn.give();
+        if (!Walk::grouped) turn.give();
         wgmma_wait<first ? 1 : 2>();
+        if constexpr (!Walk::grouped)
+            weigh<first>(item, scores, grad_p);
+        else {
+            wgmma_ended(scores);
+            if (all)
+                take_block<first, true>(item, scores, grad_p);
+            else
+                take_block<first, false>(item, scores, grad_p);
+        }
+    }
+
+    /* The end of take_keys: S is done. */
+    template <bool first>
+    __device__ __forceinline__ void weigh(const work_item &item, float (&scores)[32], float (&grad_p)[32])
+    {
 #pragma unroll
         for (int i = 0; i < 32; ++i) scores[i] = exp2_fast(fmaf(scores[i], call.scale_2, -lse[i >> 1 & 1]));
         wgmma_wait<first ? 0 : 1>();
         __syncwarp();
-        arrive(&s.v_empty[at]);
+        arrive(&s.v_empty[keys % room::stages]);
 #pragma unroll
         for (int i = 0; i < 32; ++i) scores[i] *= grad_p[i] - delta[i >> 1 & 1];
         if (!all) { /* here, for what a row does not see may be NaN in both */
             uint32_t mask[2];
-            typename Walk::rows(p, walk, item, row()).mask(told.tile, mask);
+            typename Walk::rows(p, walk, item, row()).mask(s.note[tile % room::notes].tile, mask);
 #pragma unroll
             for (int i = 0; i < 32; ++i)
                 if (!(mask[i >> 1 & 1] >> (16 * half + 2 * (i / 4) + (i & 1)) & 1)) scores[i] = 0;
         }
+    }
+
+    /* The same where the keys are a block. */
+    template <bool first, bool all>
+    __device__ __forceinline__ void take_block(const work_item &item, float (&scores)[32], float (&grad_p)[32])
+    {
+        const auto block = [&] { return s.note[tile % room::notes].tile.first + half; };
+        grouped_rows<all> rows;
+        const auto look = [&] {
+            if (!all) typename Walk::rows(p, walk, item, row()).mask(block(), rows.seen);
+        };
+        look();
+        rows.weigh(scores, lse, call.scale_2);
+        wgmma_wait<first ? 0 : 1>();
+        wgmma_ended(grad_p);
+        __syncwarp();
+        arrive(&s.v_empty[keys % room::stages]);
+        look(); /* again, for there are no registers to keep it */
+        rows.differentiate(scores, grad_p, delta);
+        rows.write(walk.numbers(p, item, block()), row());
     }
 
     /* Ends the product before, whose operands give way to this one's. */
@@ -203,7 +238,7 @@ template <class T, int D, class Walk> struct query_consumer {
         const tile_note<Walk> &told = s.note[tile % room::notes];
         const int32_t sights = __shfl_sync(~0u, told.sights, 0), own = sights >> 2 * group & 3;
         all = own == sees_all;
-        none = own == sees_none;
+        none = !Walk::grouped && own == sees_none; /* a block's numbers are read with those of rows beside them */
         more = sights >> 4;
         halves = walk.half_empty(p, told.tile) ? 1 : 2;
         half = 0;
@@ -303,7 +338,7 @@ template <class T, int D, class Walk> struct query_consumer {
                     arrive(&s.k_empty[(keys - 1) % room::stages]);
                 }
             }
-            write(map, item);
+            if (walk.writes) write(map, item);
             barrier_arrive(&s.item_empty[items.slot]);
         }
         if (thread() == 0) store_wait();

@@ -96,6 +96,7 @@ template <int D, bool adds, class Walk> struct key_room {
     typedef grad_shape<D> shape;
     static constexpr int notes = 8, items = 2;
     static constexpr int queries = D > 64 ? 3 : 2, grads = 2, outs = adds ? 1 : 2; /* buffers */
+    static constexpr int number_bytes = (Walk::grouped ? 3 : 1) * shape::number_bytes; /* and of each group's block */
 
     alignas(1024) uint8_t k[shape::key_bytes];
     alignas(1024) uint8_t v[shape::key_bytes];
@@ -104,7 +105,7 @@ template <int D, bool adds, class Walk> struct key_room {
     alignas(1024) uint8_t ds[adds ? 2 : 1][adds ? shape::square_bytes : 1024]; /* dS^T: a row a key */
     alignas(1024) uint8_t out[2][outs][shape::part_bytes]; /* of each group: its part of dQ, or its rows of dK, dV */
     alignas(128) uint8_t back[2][adds ? shape::part_bytes / 2 : 128]; /* sums to be converted */
-    alignas(128) uint8_t numbers[queries][shape::number_bytes];
+    alignas(128) uint8_t numbers[queries][number_bytes];
     int32_t unit[2][2]; /* of each group: tiles of sums that it empties */
     typename Walk::shared_by_group shared[2];
     uint64_t back_full[2];

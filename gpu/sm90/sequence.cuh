@@ -8,7 +8,8 @@ namespace sm90
 
 struct sequence {
     typedef softmax_state state;
-    static constexpr bool gaps = false;
+    static constexpr bool gaps = false, grouped = false;
+    static constexpr bool writes = true; /* dq is wanted */
 
     static __device__ __forceinline__ void place(const slat_problem &, work_item &item, int tile)
     {

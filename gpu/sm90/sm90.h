@@ -21,6 +21,8 @@ slat_status slat_sm90_sharded_check(const slat_problem &);
 void slat_sm90_sharded(slat_session &);
 slat_status slat_sm90_landmark_check(const slat_problem &);
 void slat_sm90_landmark(slat_session &);
+slat_status slat_sm90_landmark_backward_check(const slat_problem &);
+void slat_sm90_landmark_backward(slat_session &);
 
 /* Few queries, of the softmax primitives. */
 slat_status slat_sm90_decode_check(const slat_problem &);

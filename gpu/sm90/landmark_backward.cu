@@ -1,0 +1,181 @@
+/* Landmark attention, backward: dq by query first, which leaves two numbers of each query row and block, then dk and dv
+ * by key, which reads them. The numbers take workspace; so heads take turns where there are many keys.
+ */
+#include "backward.cuh"
+#include "landmark_backward.cuh"
+#include "sm90.h"
+
+namespace sm90
+{
+
+/* Numbers of the blocks from `first` on, `end` at most: a line is what two tiles of queries have that share one. */
+static block_numbers numbers_of(const slat_problem &p, int32_t first, int32_t end)
+{
+    block_numbers numbers = {};
+    numbers.tiles = (int32_t)((p.tq + tile_rows - 1) / tile_rows);
+    numbers.first = first;
+    numbers.end = end;
+    const auto blocks = [&](int32_t tile) {
+        return slat_max(slat_min(landmark_rows::blocks_of(p, (int64_t)tile * tile_rows), end) - first, 0);
+    };
+    for (int32_t n = 0, last = numbers.tiles - 1; n <= last; ++n, --last)
+        numbers.width = (int32_t)slat_max(numbers.width, blocks(last) + (last > n ? blocks(n) : 0));
+    return numbers;
+}
+
+/* How the numbers are made and used in turns: for a set of key heads and a range of blocks at a time, so that they, and
+ * those of rows, take no more workspace than a copy of dq in f32, four floats a query row and 1 MiB. */
+struct landmark_turns {
+    int64_t heads, floats; /* key heads of a set; room for its numbers */
+    int32_t blocks, range; /* all of them, and those of a range: even numbers */
+};
+
+static bool plan_turns(const slat_problem &p, landmark_turns &turns)
+{
+    const int64_t rows = query_rows::of_sequence(p).count, heads = p.b * p.hk, group = p.hq / p.hk;
+    const int64_t room = p.b * p.hq * (p.tq * (p.d + 4) - 2 * rows) + (1 << 18) - 2048;
+    turns.blocks = landmark_rows::blocks_of(p, p.tq);
+    for (turns.range = turns.blocks; turns.range >= 2; turns.range = (turns.range / 2 + 1) / 2 * 2) {
+        int32_t width = 0;
+        for (int32_t first = 0; first < turns.blocks; first += turns.range)
+            width = (int32_t)slat_max(width, numbers_of(p, first, first + turns.range).width);
+        const block_numbers numbers = numbers_of(p, 0, turns.range);
+        const int64_t of_heads = group * numbers.lines() * width * block_numbers::floats, most = room / of_heads;
+        if (most > 0) {
+            const int64_t sets = (heads + most - 1) / most;
+            turns.heads = (heads + sets - 1) / sets;
+            turns.floats = turns.heads * of_heads;
+            return true;
+        }
+        if (turns.range == 2) break;
+    }
+    return false;
+}
+
+/* Queries of `heads` heads, from the one that the walk begins with. */
+template <class T, int D>
+void launch_by_query(slat_session &session, const landmark_rows &walk, const grad_call &call, int64_t heads,
+                     int32_t *counter)
+{
+    const slat_problem &p = session.problem;
+    const slat_view views[] = {session.mapped(p.q), session.mapped(p.k), session.mapped(p.v), session.mapped(p.grad_o),
+                               session.mapped(p.grad_q)};
+    CUtensorMap q, k, v, grad_o, grad_q;
+    if (!slat_map_sequence(&q, &views[0], p.b, p.tq, p.hq, p.d, tile_rows) ||
+        !slat_map_sequence(&k, &views[1], p.b, p.tk, p.hk, p.d, walk.run) ||
+        !slat_map_sequence(&v, &views[2], p.b, p.tk, p.hk, p.dv, walk.run) ||
+        !slat_map_sequence(&grad_o, &views[3], p.b, p.tq, p.hq, p.dv, tile_rows) ||
+        !slat_map_sequence(&grad_q, &views[p.grad_q.data ? 4 : 0], p.b, p.tq, p.hq, p.d, group_rows)) {
+        session.refuse(no_map);
+        return;
+    }
+    forward_call items = {};
+    if (!count_items(session, p, (p.tq + tile_rows - 1) / tile_rows, items, counter)) return;
+    items.heads = (int32_t)heads;
+    items.group = (int32_t)slat_min(items.group, heads);
+    session.launch_early(grad_queries<T, D, landmark_rows>, blocks_of(session, items), softmax_threads,
+                         sizeof(query_room<D, landmark_rows>), p, walk, items, call, q, k, v, grad_o, grad_q);
+}
+
+/* `tiles` pairs of blocks, of `heads` key heads. */
+template <class T, int D>
+void launch_by_key(slat_session &session, const landmark_columns &walk, grad_call call, int64_t tiles, int64_t heads)
+{
+    const slat_problem &p = session.problem;
+    const slat_view views[] = {session.mapped(p.q),      session.mapped(p.k),      session.mapped(p.v),
+                               session.mapped(p.grad_o), session.mapped(p.grad_k), session.mapped(p.grad_v)};
+    CUtensorMap q, k, v, grad_o, grad_k, grad_v;
+    if (!slat_map_sequence(&q, &views[0], p.b, p.tq, p.hq, p.d, walk.run) ||
+        !slat_map_sequence(&k, &views[1], p.b, p.tk, p.hk, p.d, group_rows) ||
+        !slat_map_sequence(&v, &views[2], p.b, p.tk, p.hk, p.dv, group_rows) ||
+        !slat_map_sequence(&grad_o, &views[3], p.b, p.tq, p.hq, p.dv, walk.run) ||
+        !slat_map_sequence(&grad_k, &views[p.grad_k.data ? 4 : 1], p.b, p.tk, p.hk, p.d, walk.block) ||
+        !slat_map_sequence(&grad_v, &views[p.grad_v.data ? 5 : 2], p.b, p.tk, p.hk, p.dv, walk.block)) {
+        session.refuse(no_map);
+        return;
+    }
+    const int64_t work = tiles * heads;
+    if (work > INT32_MAX / 2) {
+        session.refuse("more than 2^30 pairs of blocks are not served");
+        return;
+    }
+    call.tiles = (int32_t)tiles;
+    call.heads = (int32_t)heads;
+    call.group = (int32_t)slat_min(key_heads_together(p, (p.d + p.dv) * 2), heads);
+    session.launch_early(grad_keys<T, D, false, landmark_columns>, slat_min(work, session.processors()),
+                         softmax_threads, sizeof(key_room<D, false, landmark_columns>), p, walk, call, q, k, v, grad_o,
+                         grad_k, grad_v);
+}
+
+template <class T, int D> void landmark_backward(slat_session &session)
+{
+    const slat_problem &p = session.problem;
+    if (!p.tq || !p.tk) {
+        session.refuse(no_map);
+        return;
+    }
+    landmark_turns turns = {};
+    if (!plan_turns(p, turns)) {
+        session.refuse("block: numbers of two of them for all queries take more workspace than dq");
+        return;
+    }
+    const int64_t heads = p.b * p.hk, group = p.hq / p.hk, sets = (heads + turns.heads - 1) / turns.heads;
+    const int64_t launches = 2 * sets * ((turns.blocks + turns.range - 1) / turns.range);
+    grad_start start = {};
+    int32_t *counter = take_counters(session, start, launches);
+    landmark_rows rows = {};
+    rows.block = p.landmark_block;
+    rows.end = turns.blocks;
+    grad_call call = {};
+    call.scale = (float)p.scale;
+    call.scale_2 = (float)(p.scale * log2_e);
+    call.rows = query_rows::of_sequence(p);
+    enqueue_numbers(session, start, call);
+    if (!p.grad_k.data && !p.grad_v.data) {
+        rows.writes = p.grad_q.data != NULL;
+        if (rows.writes) launch_by_query<T, D>(session, rows, call, p.b * p.hq, counter);
+        return;
+    }
+    float *const data = (float *)session.take(turns.floats, sizeof(float));
+    for (int64_t head = 0; head < heads; head += turns.heads)
+        for (int32_t first = 0; first < turns.blocks; first += turns.range, counter += 2) {
+            const int64_t count = slat_min(turns.heads, heads - head);
+            const int32_t end = (int32_t)slat_min(first + turns.range, turns.blocks);
+            rows.sums = numbers_of(p, first, end);
+            rows.sums.data = data;
+            rows.sums.first_head = (int32_t)(head * group);
+            rows.writes = p.grad_q.data && !first; /* all blocks make dq, once */
+            rows.first = first;
+            rows.end = rows.writes ? turns.blocks : end;
+            launch_by_query<T, D>(session, rows, call, count * group, counter);
+            landmark_columns columns = {};
+            columns.block = rows.block;
+            columns.copies = grad_shape<D>::queries / group_rows;
+            columns.first_head = (int32_t)head;
+            columns.first_item = first / 2;
+            columns.sums = rows.sums;
+            call.next = counter + 1;
+            launch_by_key<T, D>(session, columns, call, (end - first) / 2, count);
+        }
+}
+
+} // namespace sm90
+
+slat_status slat_sm90_landmark_backward_check(const slat_problem &p)
+{
+    SLAT_TRY(sm90::check_backward(p));
+    if (p.scale < 0) return sm90::unsupported("scale: negative ones are not served");
+    if (p.landmark_block < 8 || p.landmark_block > sm90::chunk)
+        return sm90::unsupported("block: fewer than 8 tokens, or more than 64, are not served in backward");
+    return SLAT_OK;
+}
+
+void slat_sm90_landmark_backward(slat_session &session)
+{
+    const slat_problem &p = session.problem;
+    const bool narrow = p.d <= 64 && p.dv <= 64;
+    if (p.type == SLAT_BF16)
+        (narrow ? sm90::landmark_backward<__nv_bfloat16, 64> : sm90::landmark_backward<__nv_bfloat16, 128>)(session);
+    else
+        (narrow ? sm90::landmark_backward<__half, 64> : sm90::landmark_backward<__half, 128>)(session);
+}
