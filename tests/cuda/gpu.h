@@ -38,6 +38,9 @@ bool gpu_room_end(gpu_room *room);
 problem *gpu_problem(const problem *p, problem_pass pass, layout l);
 problem *gpu_problem_on(const memory *, const problem *p, problem_pass pass, layout l);
 
+/* Fills device memory with copies of `period` bytes, so that what it holds is known without the host having held it. */
+void gpu_repeat(void *to, const void *from, size_t period, size_t bytes);
+
 /* The case table's problem in a type, on the host. Never NULL. */
 problem *gpu_host_problem(const problem_parameters *parameters, tensor_type type);
 #endif

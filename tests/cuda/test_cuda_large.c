@@ -196,20 +196,6 @@ static void sampled(const void *argument)
 enum { PERIOD = 8191, WIDTH = 256, WINDOW = 5 };
 static const int64_t tokens = (int64_t)8 * 1024 * 1024 + 4100;
 
-static void repeat(unsigned char *to, const float *rows)
-{
-    const cuda_driver *d = gpu_driver();
-    const memory *m = gpu_memory();
-    const size_t row = WIDTH * sizeof *rows, all = (size_t)tokens * row;
-    size_t done = PERIOD * row;
-    CHECK(m->upload(m, to, rows, done), "upload");
-    for (; done < all; done *= 2) {
-        const size_t more = done < all - done ? done : all - done;
-        CHECK(!d->copy((cuda_address)(uintptr_t)to + done, (cuda_address)(uintptr_t)to, more, NULL), "copy");
-    }
-    d->synchronize();
-}
-
 static void huge(const void *argument)
 {
     (void)argument;
@@ -229,7 +215,7 @@ static void huge(const void *argument)
         rows[n] = harness_memory((int64_t)PERIOD * WIDTH * (int64_t)sizeof(float));
         for (int64_t e = 0; e < (int64_t)PERIOD * WIDTH; e++)
             rows[n][e] = (float)random_normal((uint64_t)n + 1, (uint64_t)e);
-        repeat(data[n], rows[n]);
+        gpu_repeat(data[n], rows[n], (size_t)PERIOD * WIDTH * sizeof(float), bytes);
     }
     const slat_neighborhood window = {.ndim = 1, .window = {WINDOW}};
     const slat_attention a = {.q = &t[0], .k = &t[1], .v = &t[2], .o = &t[3]};
