@@ -59,7 +59,8 @@ struct bench_row {
 
 typedef struct {
     int threads;
-    bool full; /* rows of `scalar` at full size */
+    bool full;    /* rows of `scalar` at full size */
+    bool scaling; /* bench_scaling() behind every row of the CPU */
 } bench_settings;
 
 extern bench_settings bench_set;
@@ -114,6 +115,11 @@ bool bench_watch_end(bench_watch *, const bench_device *); /* steady? */
  * appends to. The watch has ended. */
 void bench_report(shim_state *, const bench_workload *, const bench_watch *, double rate, char *note, size_t size);
 const bench_ceilings *bench_ceilings_of(const bench_device *, const char **reason);
+
+/* scaling.c: counters rate_N, gain_N = rate_N / rate_1 and gain_fma_N, the FMA loop's, for N = 1, 2, 4 ... threads; and
+ * `scaling`, the last gain over the loop's. Rows that the matrix product does not limit, and those of a part of their
+ * problem, have none. */
+void bench_scaling(const bench_row *, const bench_subject *, shim_state *);
 
 /* selfcheck.c: the published counts. True when all agree; says each on stdout. */
 bool bench_self_check(void);

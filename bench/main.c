@@ -1,6 +1,6 @@
 /* slat-bench: the standard workloads on every backend of this machine, beside the machine's own ceilings.
  *
- *   slat-bench [--full] [--self-check] [--ceilings] [Google Benchmark's flags: --benchmark_filter=REGEX,
+ *   slat-bench [--full] [--scaling] [--self-check] [--ceilings] [Google Benchmark's flags: --benchmark_filter=REGEX,
  *              --benchmark_format=json, --benchmark_list_tests ...]
  */
 #include "bench.h"
@@ -13,6 +13,7 @@ bench_settings bench_set;
 static const char usage[] =
     "usage: slat-bench [options] [--benchmark_filter=REGEX] [--benchmark_format=json] [--benchmark_list_tests] ...\n"
     "  --full        rows of scalar at full size (minutes), not one head and some rows\n"
+    "  --scaling     rows of the CPU also with 1, 2, 4 ... threads, beside the FMA loop with as many\n"
     "  --self-check  only hold the layouts' block and pair counts against the published ones\n"
     "  --ceilings    only measure what the machine can do\n"
     "Rows are ID/BACKEND/PASS. Threads: OMP_NUM_THREADS. --benchmark_min_time=0.01 measures each row once: at least 5\n"
@@ -173,6 +174,7 @@ int main(int argc, char **argv)
     }
     bench_set.threads = omp_get_max_threads();
     bench_set.full = take_flag(&argc, argv, "--full");
+    bench_set.scaling = take_flag(&argc, argv, "--scaling");
     if (take_flag(&argc, argv, "--self-check")) return bench_self_check() ? 0 : 1;
     const char *no_gpu = NULL;
     const bench_device *gpu = bench_device_gpu(&no_gpu);

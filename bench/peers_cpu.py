@@ -4,7 +4,7 @@
     OMP_NUM_THREADS=16 python3 bench/peers_cpu.py [seconds a row, default 1]
 
 Dense causal attention (scaled_dot_product_attention), forward and backward, and FlexAttention compiled over a block
-mask, forward (it has no backward on a CPU), in f32 and bf16:
+mask, forward (it has no backward on a CPU; torch.compile wants a C++ compiler), in f32 and bf16:
     bs-cpu    B1 H8 T4096 D128, blocks of 64, density .1, causal: slat's random layout, block for block
     na1d-cpu  B1 H8 T8192 D128, a window of 512 that shifts at the borders
 Each row prints what slat-bench prints: `rate` in TFLOP/s over exactly the visible pairs (4 D flops a pair forward, 10 D
@@ -12,12 +12,16 @@ backward), `ceiling`, torch.matmul of 2048^3 in the same type and run, and `shar
 [B,T,H,D] and in [B,H,T,D] by turns; a row's time is the median in the slower layout. An answer is first held against
 softmax attention in f64 on some rows.
 """
+import concurrent.futures
+import multiprocessing
 import os
 import statistics
 import sys
 import time
 
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # flex_compile_all() has processes enough
 import torch
+import torch._inductor.config as inductor_config
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -57,6 +61,10 @@ def window_rule(tokens):
 
 def causal_rule(tokens):
     return lambda b, h, q, k: k <= q
+
+
+# name, tokens, rule, heads that differ
+FLEX = (("flex bs-cpu", 4096, blocks_rule, HEADS), ("flex na1d-cpu", 8192, window_rule, 1))
 
 
 def dense_mask(rule, tokens, h, rows):
@@ -138,27 +146,53 @@ def dense_rows(name, tokens, dtype, limit):
     report(name, dtype, "backward", 10 * pairs * D, medians(calls), limit, error)
 
 
-def flex_rows(name, tokens, rule, dtype, limit):
-    mask = create_block_mask(rule, 1, HEADS, tokens, tokens, device="cpu", BLOCK_SIZE=BLOCK)
-    compiled = torch.compile(flex_attention)
+def flex_attention_of(tokens, rule, heads):
+    """FlexAttention over the rule's blocks. Shapes and strides stay constants: symbolic ones would be slower."""
+    mask = create_block_mask(rule, 1, heads, tokens, tokens, device="cpu", BLOCK_SIZE=BLOCK)
+    compiled = torch.compile(flex_attention, dynamic=False)
+    return lambda x: compiled(*x[:3], block_mask=mask)
+
+
+def flex_compile(index, dtype, heads_first, threads):
+    """One kernel into the compiler's cache on disk, in a process of its own."""
+    torch.set_num_threads(2)
+    inductor_config.cpp.threads = threads  # part of the kernel
+    _, tokens, rule, heads = FLEX[index]
+    with torch.no_grad():
+        flex_attention_of(tokens, rule(tokens), heads)(make(tokens, dtype, heads_first, False))
+
+
+def flex_compile_all(dtypes, threads):
+    """Side by side, since a compiler takes half a minute for each. What fails here is said where it is measured."""
+    jobs = [(i, dtype, first, threads) for i in range(len(FLEX)) for dtype in dtypes for first in (False, True)]
+    with concurrent.futures.ProcessPoolExecutor(len(jobs), multiprocessing.get_context("spawn")) as pool:
+        concurrent.futures.wait([pool.submit(flex_compile, *job) for job in jobs])
+
+
+def flex_rows(name, tokens, rule, heads, dtype, limit):
+    attend = flex_attention_of(tokens, rule, heads)
     inputs = [make(tokens, dtype, first, False) for first in (False, True)]
     with torch.no_grad():
-        error = max(check(compiled(*x[:3], block_mask=mask), *x[:3], rule, tokens) for x in inputs)
-        seconds = medians([lambda x=x: compiled(*x[:3], block_mask=mask) for x in inputs])
+        error = max(check(attend(x), *x[:3], rule, tokens) for x in inputs)
+        seconds = medians([lambda x=x: attend(x) for x in inputs])
     report(name, dtype, "forward", 4 * visible_pairs(rule, tokens) * D, seconds, limit, error)
 
 
 def main():
     threads = int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads()))
     torch.set_num_threads(threads)
+    inductor_config.cpp.threads = threads
     print(f"torch {torch.__version__}, {threads} threads, {torch.backends.cpu.get_cpu_capability()}", flush=True)
-    for dtype in (torch.float32, torch.bfloat16):
-        limit = ceiling(dtype)
+    dtypes = (torch.float32, torch.bfloat16)
+    limits = {dtype: ceiling(dtype) for dtype in dtypes}
+    for dtype in dtypes:
         for name, tokens in (("dense-4k", 4096), ("dense-8k", 8192)):
-            dense_rows(name, tokens, dtype, limit)
-        for name, tokens, rule in (("flex bs-cpu", 4096, blocks_rule), ("flex na1d-cpu", 8192, window_rule)):
+            dense_rows(name, tokens, dtype, limits[dtype])
+    flex_compile_all(dtypes, threads)
+    for dtype in dtypes:
+        for name, tokens, rule, heads in FLEX:
             try:
-                flex_rows(name, tokens, rule(tokens), dtype, limit)
+                flex_rows(name, tokens, rule(tokens), heads, dtype, limits[dtype])
             except Exception as reason:  # no compiler on the machine, say
                 print(f"{name}/{str(dtype)[6:]}/forward: not measured: {str(reason).splitlines()[0][:200]}", flush=True)
 

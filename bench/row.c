@@ -150,7 +150,10 @@ static void measure(const bench_row *row, shim_state *state)
     bool good = samples.seconds[0] && samples.seconds[1];
     if (!good) bench_fail(state, "no memory for samples");
     while (good && shim_next(state)) good = take_sample(row, s, &samples, state);
-    if (good && complete(row, s, &samples, &watch, state)) report(row, s, &samples, &watch, state);
+    if (good && complete(row, s, &samples, &watch, state)) {
+        report(row, s, &samples, &watch, state);
+        if (bench_set.scaling) bench_scaling(row, s, state);
+    }
     free(samples.seconds[0]);
     free(samples.seconds[1]);
 }
