@@ -27,15 +27,38 @@ inline int key_heads_together(const slat_problem &p, int64_t row_bytes)
     return (int)slat_min(slat_max(cache / slat_max(bytes, 1), 1), p.b * p.hk);
 }
 
-/* How the sums of dq lie in workspace. */
-template <int D> void plan_sums(const slat_problem &p, grad_call &call)
+/* What a walk by key says of a head's items: the first `heavy` ones take up to `longest` tiles of queries, `all` of
+ * them together about as many as it says. Where none is heavy they are about alike, or become ever smaller. */
+struct key_work {
+    int32_t heavy;
+    int64_t longest, all;
+    bool scattered; /* items that run side by side add to dq all over the place: its sums would not stay in the cache */
+};
+
+/* How items are taken: `sums` bytes of a row's sums should stay in the cache too. Heavy items begin so many sets of
+ * heads early that they end with the others; nearly all sets may as well be all. */
+inline void plan_keys(slat_session &session, const slat_problem &p, const key_work &work, int64_t sums, grad_call &call)
+{
+    call.heads = (int32_t)(p.b * p.hk);
+    call.group = key_heads_together(p, (p.d + p.dv) * 2 + sums);
+    if (work.heavy)
+        while (call.heads % call.group) --call.group;
+    call.sets = (call.heads + call.group - 1) / call.group;
+    call.set_heads = call.group * (p.hq / p.hk);
+    call.heavy = work.heavy;
+    call.ahead = 0;
+    if (!work.heavy) return;
+    const int64_t ahead = work.longest * session.processors() * 5 / 4 / slat_max(work.all * call.group, 1) + 1;
+    call.ahead = 2 * ahead > call.sets ? call.sets : (int32_t)ahead;
+}
+
+/* The same, and how the sums of dq lie in workspace. */
+template <int D>
+void plan_sums(slat_session &session, const slat_problem &p, const key_work &work, grad_call &call)
 {
     constexpr int most = 3; /* sets: one that is added to, one that the blocks before still add to, one being emptied */
-    call.heads = (int32_t)(p.b * p.hk);
-    call.group = key_heads_together(p, (p.d + p.dv) * 2 + D * 4);
-    call.sets = (call.heads + call.group - 1) / call.group;
-    call.slots = (int32_t)slat_min(call.sets, most);
-    call.set_heads = call.group * (p.hq / p.hk);
+    plan_keys(session, p, work, D * (int64_t)sizeof(float), call);
+    call.slots = (int32_t)slat_min(call.sets, call.ahead + most);
 }
 
 template <int D> int64_t count_sums(const slat_problem &p, const grad_call &call)
@@ -54,9 +77,10 @@ inline bool has_room(const slat_problem &p, const grad_call &call, int64_t sums)
 }
 
 /* Whether dq may be added up in f32, in any order. `part`: of one launch, which `call` is for. */
-template <int D> bool may_add(const slat_session &session, const slat_problem &part, const grad_call &call)
+template <int D>
+bool may_add(const slat_session &session, const slat_problem &part, const key_work &work, const grad_call &call)
 {
-    return session.deterministic != 1 &&
+    return session.deterministic != 1 && !work.scattered &&
            has_room(session.problem, call, count_sums<D>(part, call) + count_counters(call)) &&
            part.b * part.hq * (call.rows.count / 64) < INT32_MAX / 2;
 }
@@ -123,15 +147,13 @@ void launch_grad_keys(slat_session &session, const Tensors &tensors, const slat_
         session.refuse(no_map);
         return;
     }
-    const int64_t tiles = tensors.items(p, walk, true), heads = p.b * p.hk, work = tiles * heads;
+    const int64_t tiles = tensors.items(p, walk, true), work = tiles * p.b * p.hk;
     const int64_t blocks = slat_min(work, session.processors());
     if (work > INT32_MAX / 2) {
         session.refuse("more than 2^30 tiles of keys are not served");
         return;
     }
     call.tiles = (int32_t)tiles;
-    call.heads = (int32_t)heads;
-    if (!adds) call.group = key_heads_together(p, (p.d + p.dv) * 2);
     session.launch_early(grad_keys<T, D, adds, Columns>, blocks, softmax_threads, sizeof(key_room<D, adds, Columns>), p,
                          walk, call, q, k, v, grad_o, grad_k, grad_v);
 }
@@ -158,10 +180,10 @@ void launch_grad_queries(slat_session &session, const Tensors &tensors, const sl
 }
 
 /* rows, columns: the walks by query, in tiles of 64 keys, and by key; they are asked for where they are needed.
- * layout: what `columns` reads, and has to be made. */
+ * layout: what `columns` reads, and has to be made. work: of `columns`. */
 template <class T, int D, class Tensors, class Rows, class Columns>
 void enqueue_backward(slat_session &session, const Tensors &tensors, const Rows &rows, const Columns &columns,
-                      const simt::transposed &layout = {})
+                      const simt::transposed &layout = {}, const key_work &work = {})
 {
     const slat_problem &p = session.problem;
     if (!p.tq || !p.tk) {
@@ -179,8 +201,8 @@ void enqueue_backward(slat_session &session, const Tensors &tensors, const Rows 
         return;
     }
     const bool keys = p.grad_k.data || p.grad_v.data;
-    if (p.grad_q.data && keys) plan_sums<D>(first, call);
-    const bool adds = p.grad_q.data && keys && may_add<D>(session, first, call);
+    if (p.grad_q.data && keys) plan_sums<D>(session, first, work, call);
+    const bool adds = p.grad_q.data && keys && may_add<D>(session, first, work, call);
     const int32_t counters = adds ? count_counters(call) : 2;
     if (p.grad_sink.data) simt::enqueue_grad_sink(session, simt::enqueue_shift(session));
     grad_start start = {};
@@ -188,7 +210,8 @@ void enqueue_backward(slat_session &session, const Tensors &tensors, const Rows 
     if (adds) {
         call.sums = (float *)session.take(count_sums<D>(first, call), sizeof(float));
         session.varies();
-    }
+    } else
+        plan_keys(session, first, work, 0, call);
     int32_t *const counted = take_counters(session, start, counters * launches);
     enqueue_numbers(session, start, call);
     for (int64_t n = 0; n < launches; ++n) {

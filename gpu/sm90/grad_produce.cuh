@@ -9,11 +9,26 @@
 namespace sm90
 {
 
-/* Item n: heads in groups whose queries stay in the cache together; early keys first, for they may have most to do. */
+/* Item n: heads in groups whose queries stay in the cache together; early keys first, for they may have most to do.
+ * The `heavy` ones of a group come before the other ones of the group that is `ahead` groups earlier. */
 template <class Walk>
 __device__ __forceinline__ work_item key_item(const slat_problem &p, const Walk &walk, const grad_call &call, int n)
 {
-    const int whole = call.group * call.tiles, group = n / whole, rest = n - group * whole;
+    const int whole = call.group * call.tiles, heavy = call.group * call.heavy, early = call.ahead * heavy;
+    const int both = (call.sets - call.ahead) * whole; /* items of groups, and heavy ones of others, in turns */
+    int group, rest;
+    if (n < early) {
+        group = n / heavy;
+        rest = n - group * heavy;
+    } else if (n - early < both) {
+        group = (n - early) / whole;
+        rest = n - early - group * whole;
+        if (rest < heavy) group += call.ahead;
+    } else {
+        group = (n - early - both) / (whole - heavy);
+        rest = n - early - both - group * (whole - heavy) + heavy;
+        group += call.sets - call.ahead;
+    }
     const int heads = min(call.group, call.heads - group * call.group);
     const int head = group * call.group + rest % heads;
     work_item item = {1, 0, 0, 0, head % p.hk, head / p.hk, 0};

@@ -77,6 +77,8 @@ template <class T, int N> __device__ __forceinline__ void pack_weights(uint32_t 
 
 struct grad_call {
     int32_t tiles, heads, group; /* work: items a head, heads of all batch entries; heads that are taken together */
+    int32_t sets;                /* of heads that are taken together */
+    int32_t heavy, ahead;        /* the first items of a head that come early, and by how many sets */
     float scale, scale_2;        /* of q.k; in powers of 2 */
     int32_t *next;               /* the next work item, 0 at first; NULL: a block has one */
     query_rows rows;
@@ -86,7 +88,7 @@ struct grad_call {
 
     /* Where dq is added up (see grad_sums.cuh). A set is the query heads of `group` key heads. */
     float *sums; /* room for `slots` sets */
-    int32_t slots, sets, set_heads;
+    int32_t slots, set_heads;
     int32_t *begun, *claimed;  /* 0 at first: tiles of the first set to clear, others to clear and to empty, given away */
     int32_t *done, *emptied;   /* 0 at first: of each set its items done, the tiles of its place cleared */
 };

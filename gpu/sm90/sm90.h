@@ -19,6 +19,8 @@ void slat_sm90_neighborhood_backward(slat_session &);
 slat_status slat_sm90_dilation_check(const slat_problem &);
 slat_status slat_sm90_sharded_check(const slat_problem &);
 void slat_sm90_sharded(slat_session &);
+slat_status slat_sm90_sharded_backward_check(const slat_problem &);
+void slat_sm90_sharded_backward(slat_session &);
 slat_status slat_sm90_landmark_check(const slat_problem &);
 void slat_sm90_landmark(slat_session &);
 slat_status slat_sm90_landmark_backward_check(const slat_problem &);

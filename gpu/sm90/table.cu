@@ -70,6 +70,9 @@ constexpr entry neighborhood_backward = {"neighborhood_backward_sm90", slat_sm90
 
 constexpr entry sharded = {"sharded_sm90", slat_sm90_sharded_check, slat_sm90_sharded};
 
+constexpr entry sharded_backward = {"sharded_backward_sm90", slat_sm90_sharded_backward_check,
+                                    slat_sm90_sharded_backward};
+
 constexpr entry landmark = {"landmark_sm90", slat_sm90_landmark_check, slat_sm90_landmark};
 
 constexpr entry landmark_backward = {"landmark_backward_sm90", slat_sm90_landmark_backward_check,
@@ -101,7 +104,7 @@ const slat_backend_table slat_sm90_table = {
     {
         {kernel_of<block_sparse_decode, block_sparse>, kernel_of<block_sparse_backward>}, /* block_sparse */
         {kernel_of<neighborhood_decode, neighborhood>, kernel_of<neighborhood_backward>}, /* neighborhood */
-        {kernel_of<sharded_decode, sharded>, none},                                       /* sharded */
+        {kernel_of<sharded_decode, sharded>, kernel_of<sharded_backward>},                /* sharded */
         {kernel_of<landmark_decode, landmark>, kernel_of<landmark_backward>},             /* landmark */
         {kernel_of<lightning>, kernel_of<lightning>},                                     /* lightning */
         {kernel_of<lightning_step>, none},                                                /* lightning_step */
