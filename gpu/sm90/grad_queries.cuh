@@ -311,9 +311,9 @@ template <class T, int D, class Walk> struct query_consumer {
                 barrier_wait(&s.rows_full, parity);
                 load_rows(q, s.q);
                 load_rows(grad_o, s.grad_o);
-                barrier_arrive(&s.rows_empty);
                 parity ^= 1;
-                take_note();
+                take_note(); /* whose loads have come: so have those of the rows before, which no arrival may overtake */
+                barrier_arrive(&s.rows_empty);
                 barrier_wait(&s.k_full[keys % room::stages], keys / room::stages & 1);
 #pragma unroll 1
                 for (bool left = true; left;) {
