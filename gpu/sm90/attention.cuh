@@ -14,8 +14,7 @@ inline slat_status unsupported(const char *sentence)
     return slat_cuda_host->fail(SLAT_UNSUPPORTED, "backend 'cuda-sm90': %s", sentence);
 }
 
-constexpr const char *no_map = "tensors without elements, or strides that a "
-                               "tensor map cannot hold, are not served";
+constexpr const char *no_map = "strides that a tensor map cannot hold are not served";
 
 /* The widths that have kernels; others are computed as the next one, on zeros. */
 inline int channels_of(const slat_problem &p)
@@ -29,6 +28,7 @@ inline slat_status check_tensors(const slat_problem &p)
 {
     if (p.type != SLAT_BF16 && p.type != SLAT_F16)
         return unsupported("tensors of other types than f16 and bf16 are not served");
+    if (!p.b || !p.tq || !p.tk) return unsupported("tensors without elements are not served");
     if (!p.aligned || !p.strides16)
         return unsupported("data and strides that are no multiples of 16 bytes are not served");
     if (p.dv % 8) return unsupported("v: rows of a width that is no multiple of 8 channels are not served");
@@ -119,7 +119,7 @@ void enqueue_forward(slat_session &session, const Walk &walk, int run, int run_v
     const slat_view views[] = {session.mapped(p.q), session.mapped(p.k), session.mapped(p.v), session.mapped(p.o)};
     const bool plain = leaves_plainly(p);
     forward_maps maps = {};
-    if (!p.tk || !slat_map_sequence(&maps.q, &views[0], p.b, p.tq, p.hq, p.d, tile_rows) ||
+    if (!slat_map_sequence(&maps.q, &views[0], p.b, p.tq, p.hq, p.d, tile_rows) ||
         !slat_map_sequence(&maps.k, &views[1], p.b, p.tk, p.hk, p.d, run) ||
         !slat_map_sequence(&maps.v, &views[2], p.b, p.tk, p.hk, p.dv, run_v) ||
         (!plain && !slat_map_sequence(&maps.o, &views[3], p.b, p.tq, p.hq, p.dv, group_rows))) {

@@ -19,6 +19,22 @@ inline slat_status check_backward(const slat_problem &p)
     return SLAT_OK;
 }
 
+/* Calls choose(type, width), which gives a function, for the call's type and width: those that backward has. */
+template <class Choose> void for_grad_shape(slat_session &session, const Choose &choose)
+{
+    const slat_problem &p = session.problem;
+    const auto of_type = [&](auto type) {
+        if (p.d <= 64 && p.dv <= 64)
+            choose(type, std::integral_constant<int, 64>())(session);
+        else
+            choose(type, std::integral_constant<int, 128>())(session);
+    };
+    if (p.type == SLAT_BF16)
+        of_type(__nv_bfloat16());
+    else
+        of_type(__half());
+}
+
 /* Key heads whose queries, and the sums of their dq, should stay in the cache together. */
 inline int key_heads_together(const slat_problem &p, int64_t row_bytes)
 {
@@ -68,12 +84,12 @@ template <int D> int64_t count_sums(const slat_problem &p, const grad_call &call
 
 inline int32_t count_counters(const grad_call &call) { return 3 + 2 * call.sets; }
 
-/* Whether the workspace suffices for so many sums and the numbers of rows: for a copy of dq where there are sums, four
- * floats a query and 1 MiB. */
+/* Whether the workspace suffices for so many sums, the numbers of rows and, with a sink, their shifts: for a copy of dq,
+ * four floats a query and 1 MiB. */
 inline bool has_room(const slat_problem &p, const grad_call &call, int64_t sums)
 {
-    const int64_t heads = p.b * p.hq, copy = sums ? p.tq * p.d : 0;
-    return (sums + heads * (2 * (int64_t)call.rows.count - copy - 4 * p.tq)) * 4 <= (1 << 20) - 4096;
+    const int64_t shifts = p.grad_sink.data ? p.tq : 0, row_floats = 2 * (int64_t)call.rows.count + shifts;
+    return (sums + p.b * p.hq * (row_floats - (p.d + 4) * p.tq)) * 4 <= (1 << 20) - 4096;
 }
 
 /* Whether dq may be added up in f32, in any order. `part`: of one launch, which `call` is for. */
@@ -186,10 +202,6 @@ void enqueue_backward(slat_session &session, const Tensors &tensors, const Rows 
                       const simt::transposed &layout = {}, const key_work &work = {})
 {
     const slat_problem &p = session.problem;
-    if (!p.tq || !p.tk) {
-        session.refuse(no_map);
-        return;
-    }
     const int64_t entries = tensors.entries(p), launches = p.b / entries;
     const slat_problem first = tensors.part(p, 0);
     grad_call call = {};

@@ -8,6 +8,7 @@
 #ifndef SLAT_SM90_BLOCK_COLUMNS_CUH
 #define SLAT_SM90_BLOCK_COLUMNS_CUH
 #include "runs.cuh"
+#include "zero_rows.cuh"
 
 namespace sm90
 {
@@ -313,16 +314,11 @@ struct block_columns : runs_of_keys {
     __device__ __forceinline__ void clear_queries(const slat_problem &p, const note &told, const work_item &item,
                                                   uint32_t q, uint32_t grad_o, int thread) const
     {
-        for (int row = thread / 8; row < queries; row += group_threads / 8) {
+        zero_rows<chunks, queries>(q, grad_o, 0, queries, thread, [&](int row) {
             const int n = row >> run_shift;
             const int32_t from = told.lists[n] ? item.first + ((__ffs(told.lists[n]) - 1) << lists_shift) : 0;
-            if (told.first[n] + (row & (run - 1)) + (int32_t)(p.tk - p.tq) >= from) continue;
-#pragma unroll
-            for (int c = 0; c < chunks; ++c) {
-                store_zeros(q + (c * queries + row) * row_bytes + thread % 8 * 16);
-                store_zeros(grad_o + (c * queries + row) * row_bytes + thread % 8 * 16);
-            }
-        }
+            return told.first[n] + (row & (run - 1)) + (int32_t)(p.tk - p.tq) < from;
+        });
     }
 
     /* Zeroes a group's rows of K and V that no query sees. */
@@ -330,15 +326,9 @@ struct block_columns : runs_of_keys {
     __device__ __forceinline__ void clear_keys(const slat_problem &p, const work_item &item, uint32_t k, uint32_t v,
                                                int group, int thread) const
     {
-        for (int row = thread / 8; row < group_rows; row += group_threads / 8) {
-            const int at = group * group_rows + row;
-            if (item.first + at < seen_end(p, item, at >> lists_shift)) continue;
-#pragma unroll
-            for (int c = 0; c < chunks; ++c) {
-                store_zeros(k + (c * tile_rows + at) * row_bytes + thread % 8 * 16);
-                store_zeros(v + (c * tile_rows + at) * row_bytes + thread % 8 * 16);
-            }
-        }
+        zero_rows<chunks, tile_rows>(k, v, group * group_rows, group_rows, thread, [&](int row) {
+            return item.first + row >= seen_end(p, item, row >> lists_shift);
+        });
     }
 };
 

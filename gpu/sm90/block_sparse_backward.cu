@@ -34,10 +34,7 @@ slat_status slat_sm90_block_sparse_backward_check(const slat_problem &p)
 
 void slat_sm90_block_sparse_backward(slat_session &session)
 {
-    const slat_problem &p = session.problem;
-    const bool narrow = p.d <= 64 && p.dv <= 64;
-    if (p.type == SLAT_BF16)
-        (narrow ? sm90::backward<__nv_bfloat16, 64> : sm90::backward<__nv_bfloat16, 128>)(session);
-    else
-        (narrow ? sm90::backward<__half, 64> : sm90::backward<__half, 128>)(session);
+    sm90::for_grad_shape(session, [](auto type, auto channels) {
+        return sm90::backward<decltype(type), decltype(channels)::value>;
+    });
 }

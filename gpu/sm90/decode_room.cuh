@@ -52,7 +52,8 @@ struct decode_turn {
     __device__ __forceinline__ int32_t hear(decode_queue &queue)
     {
         barrier_wait(&queue.full[place.slot], place.parity);
-        const int32_t unit = queue.unit[place.slot];
+        const int32_t unit = __shfl_sync(~0u, queue.unit[place.slot], 0); /* waits for the load, which an arrival may
+                                                                             overtake */
         barrier_arrive(&queue.empty[place.slot]);
         place.advance();
         return unit;

@@ -127,14 +127,13 @@ __device__ __forceinline__ void write_key_items(key_room<D, adds, Walk> &s, cons
         const work_item item = s.item[items.slot];
         if (!item.work) break;
         const int set = adds ? (item.b * p.hk + item.h) / call.group : 0;
-        if (adds && item.tiles) wait_for_place(p, call, set);
+        if (adds) wait_for_place(p, call, set);
         for (bool more = item.tiles; adds && more; note.advance()) {
             barrier_wait(&s.note_full[note.slot], note.parity);
             const tile_note<Walk> &told = s.note[note.slot];
             more = told.sights >> 4;
             const int head = item.b * p.hq + walk.head(told.tile) + sums_shift(call, set);
             const int32_t row = lane < walk.pieces() ? walk.row(call.rows, told.tile, lane) : (int32_t)rows;
-            barrier_arrive(&s.note_empty[note.slot]);
             float *const to = call.sums + head * rows * D + grad_place<D>(row, 0);
             take([&](int group, const uint8_t *from) {
                 const int bytes = walk.piece() * shape::part * 4, own = shape::halves ? walk.pieces() >> 1 : 0;
@@ -142,6 +141,7 @@ __device__ __forceinline__ void write_key_items(key_room<D, adds, Walk> &s, cons
                 if (row < rows && n >= 0 && (!own || n < own))
                     add_floats(to + (shape::halves ? 0 : group * (64 * chunk)), from + n * bytes, bytes);
             });
+            barrier_arrive(&s.note_empty[note.slot]); /* what was loaded of it has been used */
         }
         for (int i = 0; i < 2; ++i)
             take([&](int group, const uint8_t *from) {

@@ -110,10 +110,6 @@ void launch_by_key(slat_session &session, const landmark_columns &walk, grad_cal
 template <class T, int D> void landmark_backward(slat_session &session)
 {
     const slat_problem &p = session.problem;
-    if (!p.tq || !p.tk) {
-        session.refuse(no_map);
-        return;
-    }
     landmark_turns turns = {};
     if (!plan_turns(p, turns)) {
         session.refuse("block: numbers of two of them for all queries take more workspace than dq");
@@ -172,10 +168,7 @@ slat_status slat_sm90_landmark_backward_check(const slat_problem &p)
 
 void slat_sm90_landmark_backward(slat_session &session)
 {
-    const slat_problem &p = session.problem;
-    const bool narrow = p.d <= 64 && p.dv <= 64;
-    if (p.type == SLAT_BF16)
-        (narrow ? sm90::landmark_backward<__nv_bfloat16, 64> : sm90::landmark_backward<__nv_bfloat16, 128>)(session);
-    else
-        (narrow ? sm90::landmark_backward<__half, 64> : sm90::landmark_backward<__half, 128>)(session);
+    sm90::for_grad_shape(session, [](auto type, auto channels) {
+        return sm90::landmark_backward<decltype(type), decltype(channels)::value>;
+    });
 }

@@ -5,6 +5,7 @@
 #define SLAT_SM90_LANDMARK_BACKWARD_CUH
 #include "grad_groups.cuh"
 #include "sequence.cuh"
+#include "zero_rows.cuh"
 
 namespace sm90
 {
@@ -264,14 +265,8 @@ struct landmark_columns : sequence {
     __device__ __forceinline__ void clear_queries(const slat_problem &p, const note &told, const work_item &,
                                                   uint32_t q, uint32_t grad_o, int thread) const
     {
-        for (int row = thread / 8; row < queries; row += group_threads / 8) {
-            if (told.first + row + (int32_t)(p.tk - p.tq) >= 0) return;
-#pragma unroll
-            for (int c = 0; c < chunks; ++c) {
-                store_zeros(q + (c * queries + row) * row_bytes + thread % 8 * 16);
-                store_zeros(grad_o + (c * queries + row) * row_bytes + thread % 8 * 16);
-            }
-        }
+        zero_rows<chunks, queries>(q, grad_o, 0, queries, thread,
+                                   [&](int row) { return told.first + row + (int32_t)(p.tk - p.tq) < 0; });
     }
 
     /* Zeroes a group's rows of V that are a landmark or behind it. */

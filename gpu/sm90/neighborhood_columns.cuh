@@ -8,6 +8,7 @@
 #define SLAT_SM90_NEIGHBORHOOD_COLUMNS_CUH
 #include "grad_room.cuh"
 #include "neighborhood.cuh"
+#include "zero_rows.cuh"
 
 namespace sm90
 {
@@ -316,15 +317,8 @@ template <bool LINE> struct neighborhood_columns : neighborhood<LINE> {
     __device__ __forceinline__ void clear_keys(const slat_problem &p, const work_item &item, uint32_t k, uint32_t v,
                                                int group, int thread) const
     {
-        for (int row = thread / 8; row < group_rows; row += group_threads / 8) {
-            const int at = group * group_rows + row;
-            if (seen(p, this->point(p, item, at))) continue;
-#pragma unroll
-            for (int c = 0; c < chunks; ++c) {
-                store_zeros(k + (c * tile_rows + at) * row_bytes + thread % 8 * 16);
-                store_zeros(v + (c * tile_rows + at) * row_bytes + thread % 8 * 16);
-            }
-        }
+        zero_rows<chunks, tile_rows>(k, v, group * group_rows, group_rows, thread,
+                                     [&](int row) { return !seen(p, this->point(p, item, row)); });
     }
 };
 

@@ -8,6 +8,7 @@
 #ifndef SLAT_SM90_SHARD_COLUMNS_CUH
 #define SLAT_SM90_SHARD_COLUMNS_CUH
 #include "shards.cuh"
+#include "zero_rows.cuh"
 
 namespace sm90
 {
@@ -240,14 +241,9 @@ struct shard_columns : runs_of_keys {
     __device__ __forceinline__ void clear_queries(const slat_problem &p, const note &told, const work_item &,
                                                   uint32_t q, uint32_t grad_o, int thread) const
     {
-        for (int row = thread / 8; row < queries; row += group_threads / 8) {
-            if (told.first[row >> run_shift] + (row & (run - 1)) + (int32_t)(p.tk - p.tq) >= 0) continue;
-#pragma unroll
-            for (int c = 0; c < chunks; ++c) {
-                store_zeros(q + (c * queries + row) * row_bytes + thread % 8 * 16);
-                store_zeros(grad_o + (c * queries + row) * row_bytes + thread % 8 * 16);
-            }
-        }
+        zero_rows<chunks, queries>(q, grad_o, 0, queries, thread, [&](int row) {
+            return told.first[row >> run_shift] + (row & (run - 1)) + (int32_t)(p.tk - p.tq) < 0;
+        });
     }
 
     /* Zeroes a group's rows of K and V that no query sees. */
@@ -255,16 +251,10 @@ struct shard_columns : runs_of_keys {
     __device__ __forceinline__ void clear_keys(const slat_problem &p, const work_item &item, uint32_t k, uint32_t v,
                                                int group, int thread) const
     {
-        for (int row = thread / 8; row < group_rows; row += group_threads / 8) {
-            const int at = group * group_rows + row;
-            const int32_t own = key(item, at >> slice_shift) + (at & (slice - 1));
-            if (own >= p.tk || until(p, item, own) >= p.tk - p.tq) continue;
-#pragma unroll
-            for (int c = 0; c < chunks; ++c) {
-                store_zeros(k + (c * tile_rows + at) * row_bytes + thread % 8 * 16);
-                store_zeros(v + (c * tile_rows + at) * row_bytes + thread % 8 * 16);
-            }
-        }
+        zero_rows<chunks, tile_rows>(k, v, group * group_rows, group_rows, thread, [&](int row) {
+            const int32_t own = key(item, row >> slice_shift) + (row & (slice - 1));
+            return own < p.tk && until(p, item, own) < p.tk - p.tq;
+        });
     }
 
     template <int chunks>

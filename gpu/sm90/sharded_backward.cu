@@ -48,10 +48,7 @@ slat_status slat_sm90_sharded_backward_check(const slat_problem &p)
 
 void slat_sm90_sharded_backward(slat_session &session)
 {
-    const slat_problem &p = session.problem;
-    const bool narrow = p.d <= 64 && p.dv <= 64;
-    if (p.type == SLAT_BF16)
-        (narrow ? sm90::backward_sharded<__nv_bfloat16, 64> : sm90::backward_sharded<__nv_bfloat16, 128>)(session);
-    else
-        (narrow ? sm90::backward_sharded<__half, 64> : sm90::backward_sharded<__half, 128>)(session);
+    sm90::for_grad_shape(session, [](auto type, auto channels) {
+        return sm90::backward_sharded<decltype(type), decltype(channels)::value>;
+    });
 }

@@ -122,7 +122,8 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
             const typename Walk::note &tile = s.note[note.slot].tile;
             rows.mask(tile, seen);
             if (!rows.clears(tile)) return;
-            const bool both = (sights & 3) != sees_none && (sights >> 2 & 3) != sees_none; /* share the rows */
+            /* groups that take turns may not wait for each other here: both clear all rows */
+            const bool both = !shape::turns && (sights & 3) != sees_none && (sights >> 2 & 3) != sees_none;
             const int helpers = both ? 2 * group_threads : group_threads;
             barrier_wait(&s.v_full[stage.slot], stage.parity);
             rows.template clear<shape::chunks, shape::keys>(tile, shared_address(s.v[stage.slot]),
@@ -169,8 +170,9 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
                 if (sight() == sees_none) { /* the other group's alone */
                     take_turn();
                     give_turn();
-                    release(&s.k_empty[stage.slot]);
                     barrier_wait(&s.v_full[stage.slot], stage.parity);
+                    named_sync(2 + group, group_threads); /* nobody waits for K and V any more */
+                    release(&s.k_empty[stage.slot]);
                     release(&s.v_empty[stage.slot]);
                     more = leave();
                     if (more) arrive();
