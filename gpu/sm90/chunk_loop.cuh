@@ -23,7 +23,7 @@
 namespace sm90
 {
 
-constexpr int chunk_tokens = 64, group = 128; /* threads of a warp group */
+constexpr int chunk_tokens = 64, warp_tokens = 16, group = 128; /* threads of a warp group */
 
 /* 64 rows of 64 elements, swizzled. */
 struct alignas(1024) panel {
@@ -73,7 +73,10 @@ struct head_decay {
 
     __device__ __forceinline__ float over(int tokens) const { return exp2_fast(-slope * (float)max(tokens, 0)); }
     __device__ __forceinline__ float pending(bool begun) const { return reverse && begun ? over(1) : 1.0f; }
-    __device__ __forceinline__ float add(int j, int rows) const { return over(reverse ? j : rows - 1 - j); }
+    __device__ __forceinline__ float add(int j, int rows, int beyond) const
+    {
+        return over(max(reverse ? j : rows - 1 - j, 0) + beyond);
+    }
     __device__ __forceinline__ float keep(int rows) const { return over(reverse ? rows - 1 : rows); }
     __device__ __forceinline__ float read(int i, int rows) const { return over(reverse ? rows - 1 - i : i + 1); }
     __device__ __forceinline__ bool sees(int i, int j) const { return reverse ? j >= i : j <= i; }
@@ -82,15 +85,16 @@ struct head_decay {
 
 /* What one block does. Chunks are numbered in the order of the walk. */
 struct work {
-    int64_t b, head, tokens; /* head: of all batches' */
+    int64_t b, head; /* head: of all batches' */
     int32_t h, slice, turn, turns;
     int32_t deep; /* the first of a's and b's columns */
     int32_t first, last, chunks, segment;
+    int32_t ragged, left; /* the chunk with the last token, and its tokens */
     head_decay decay;
 
     __device__ __forceinline__ int place(int n) const { return decay.reverse ? chunks - 1 - n : n; }
     __device__ __forceinline__ int token(int n) const { return place(n) * chunk_tokens; }
-    __device__ __forceinline__ int rows(int n) const { return (int)slat_min(chunk_tokens, tokens - token(n)); }
+    __device__ __forceinline__ int rows(int n) const { return n == ragged ? left : chunk_tokens; }
     __device__ __forceinline__ bool own(int n) const { return (n & (turns - 1)) == turn; }
 };
 
@@ -109,8 +113,9 @@ __device__ __forceinline__ work work_of(const scan &p, const split &by, int64_t 
     w.head = index;
     w.deep = 0;
     w.turns = by.turns;
-    w.tokens = p.tokens;
     w.chunks = (int)((p.tokens + chunk_tokens - 1) / chunk_tokens);
+    w.ragged = p.reverse ? 0 : w.chunks - 1;
+    w.left = (int)(p.tokens - (w.chunks - 1) * (int64_t)chunk_tokens);
     w.first = w.segment * by.each;
     w.last = min(w.first + by.each, w.chunks);
     constexpr float log2_e = 1.442695041f, steepest = 1e30f; /* times a distance, still finite */
@@ -152,7 +157,7 @@ template <int DEPTH, int SLABS> struct published_state {
 
 /* How many chunks fit, in panels. */
 template <int DEPTH, int SLABS> struct chunk_stages {
-    static constexpr int panels = DEPTH / chunk, budget = 28, a = DEPTH > 128 ? 2 : 3;
+    static constexpr int panels = DEPTH / chunk, budget = 28, a = DEPTH / SLABS > 64 ? 2 : 3;
     static constexpr int fit = (budget - a * panels - panels * SLABS - SLABS) / (panels + SLABS), b = fit < 8 ? fit : 8;
 };
 
@@ -186,6 +191,12 @@ template <int N> __device__ __forceinline__ void settle(float (&x)[N])
 {
 #pragma unroll
     for (int i = 0; i < N; ++i) asm volatile("" : "+f"(x[i])::"memory");
+}
+
+template <int N> __device__ __forceinline__ void settle(uint32_t (&x)[N])
+{
+#pragma unroll
+    for (int i = 0; i < N; ++i) asm volatile("" : "+r"(x[i])::"memory");
 }
 
 template <class T, int N>

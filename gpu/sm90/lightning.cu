@@ -185,7 +185,7 @@ scan scan_of(slat_session &session, const slat_view &a, const slat_view &b, cons
     map(&s.a, a, depth);
     map(&s.b, b, depth);
     map(&s.c, c, width);
-    if (!s.rows.data) map(&s.y, y, width, reads_y ? box_tokens : chunk_tokens);
+    if (!s.rows.data) map(&s.y, y, width, reads_y ? box_tokens : warp_tokens);
     return s;
 }
 

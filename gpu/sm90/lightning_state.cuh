@@ -19,14 +19,16 @@ __device__ __forceinline__ uint32_t times(__half, uint32_t x, uint32_t y)
     return *(uint32_t *)&xy;
 }
 
-/* The weights of the tokens that this thread has of a transposed tile: 8 i + 2 (lane % 4) and the next. */
+/* The weights of the tokens that this thread has of a transposed tile: 8 i + 2 (lane % 4) and the next. `beyond` tokens
+ * come after the tile. */
 template <class T>
-__device__ __forceinline__ void list_weights(uint32_t (&weights)[8], const head_decay &decay, int rows, int lane)
+__device__ __forceinline__ void list_weights(uint32_t (&weights)[8], const head_decay &decay, int rows, int beyond,
+                                             int lane)
 {
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
         const int j = 8 * i + 2 * (lane % 4);
-        weights[i] = pack(T(), decay.add(j, rows), decay.add(j + 1, rows));
+        weights[i] = pack(T(), decay.add(j, rows, beyond), decay.add(j + 1, rows, beyond));
     }
 }
 
@@ -39,13 +41,12 @@ __device__ __forceinline__ void load_transposed(uint32_t (&x)[4][4], const panel
     for (int i = 0; i < 4; ++i) load_matrices_transposed(x[i], at + i * 16 * row_bytes);
 }
 
-template <class T>
-__device__ __forceinline__ void weigh(uint32_t (&to)[4][4], const uint32_t (&x)[4][4], const uint32_t (&weights)[8])
+template <class T> __device__ __forceinline__ void weigh(uint32_t (&x)[4][4], const uint32_t (&weights)[8])
 {
 #pragma unroll
     for (int i = 0; i < 4; ++i)
 #pragma unroll
-        for (int e = 0; e < 4; ++e) to[i][e] = times(T(), x[i][e], weights[2 * i + e / 2]);
+        for (int e = 0; e < 4; ++e) x[i][e] = times(T(), x[i][e], weights[2 * i + e / 2]);
 }
 
 /* Calls each(element, where it stands) for this thread's elements of Z^T that the state has: all of them, where it is
@@ -175,36 +176,58 @@ __device__ __forceinline__ void publish(uint64_t *published)
     warp_arrive(published);
 }
 
-template <class T, int DEPTH, int SLABS>
-__device__ __forceinline__ void keep_state(chunk_room<DEPTH, SLABS> &s, const scan &p, const work &w)
-{
+template <class T, int DEPTH, int SLABS> struct keeper {
     typedef chunk_room<DEPTH, SLABS> room;
-    constexpr int N = DEPTH % 128 ? 64 : 128, parts = DEPTH / N, count = N / 2;
-    constexpr bool early = SLABS * DEPTH <= 128; /* few accumulators: packed before the update, stored under it */
-    const int warp = threadIdx.x % group / 32, lane = threadIdx.x % 32;
-    float z[SLABS][parts][count];
-    uint32_t weights[8], c[SLABS][4][4], left[SLABS][4][4];
+    static constexpr int N = DEPTH % 128 ? 64 : 128, parts = DEPTH / N, count = N / 2;
+    static constexpr int most = SLABS == 1 && DEPTH < 256 ? 2 : 1; /* chunks that are added at once */
+    /* Few accumulators: packed before the update, stored when the products of the first chunk have been sent. */
+    static constexpr bool early = SLABS * DEPTH <= 128;
+
+    room &s;
+    const scan &p;
+    const work &w;
+    const int warp, lane;
+    float z[SLABS][parts][count], keep;
+    uint32_t weights[most][8];
     packed_slab<parts, count> packed[early ? SLABS : 1];
-    load_state(z, p.begin, w.segment, p.begin_scale.of(w.head), p, w);
     ring<room::stages> at;
-    uint32_t turn = 0;
-    int listed = 0;
-    barrier_wait(&s.filled[0], 0);
+    uint32_t turn;
+    int listed; /* what `keep` and `weights` are for: rows of both chunks, and whether it is not the first step */
+
+    __device__ __forceinline__ keeper(room &s, const scan &p, const work &w)
+        : s(s), p(p), w(w), warp(threadIdx.x % group / 32), lane(threadIdx.x % 32), turn(0), listed(-1)
+    {
+        load_state(z, p.begin, w.segment, p.begin_scale.of(w.head), p, w);
+    }
+
+    __device__ __forceinline__ void store_packed()
+    {
 #pragma unroll
-    for (int m = 0; m < SLABS; ++m) load_transposed(c[m], &s.c[0][m], warp, lane);
-#pragma unroll 1
-    for (int n = w.first; n < w.last; ++n) {
-        const int rows = w.rows(n), here = at.slot;
+        for (int m = 0; m < SLABS; ++m) packed[early ? m : 0].template store<T>(s.state, m, SLABS, warp, lane);
+    }
+
+    __device__ __forceinline__ void list_decays(int first, int second, bool begun)
+    {
+        keep = w.decay.keep(first + second) * w.decay.pending(begun);
+        list_weights<T>(weights[0], w.decay, first, second, lane);
+        if (most > 1) list_weights<T>(weights[most - 1], w.decay, second, 0, lane);
+    }
+
+    /* Publishes the state where chunk n is this block's, then adds COUNT chunks to it. */
+    template <int COUNT> __device__ __forceinline__ void take(int n)
+    {
         const bool own = w.own(n);
-        if (p.every && n % p.every == 0 && w.own(n / p.every)) store_state(z, p.snapshots, n / p.every, 1, p, w);
-        if (rows != listed) list_weights<T>(weights, w.decay, listed = rows, lane);
+        const int first = w.rows(n), second = COUNT > 1 ? w.rows(n + 1) : 0;
+        const int step = first << 8 | second << 1 | (n > w.first);
+        if (step != listed) list_decays(first, second, n > w.first), listed = step;
+        uint32_t c[COUNT][SLABS][4][4];
+        int slots[COUNT];
 #pragma unroll
-        for (int m = 0; m < SLABS; ++m) weigh<T>(left[m], c[m], weights);
-        at.advance();
-        if (n + 1 < w.last) {
+        for (int i = 0; i < COUNT; ++i, at.advance()) {
+            slots[i] = at.slot;
             barrier_wait(&s.filled[at.slot], at.parity);
 #pragma unroll
-            for (int m = 0; m < SLABS; ++m) load_transposed(c[m], &s.c[at.slot][m], warp, lane);
+            for (int m = 0; m < SLABS; ++m) load_transposed(c[i][m], &s.c[at.slot][m], warp, lane);
         }
         if (own) {
             if (!early) barrier_wait(&s.taken, turn ^ 1);
@@ -216,8 +239,6 @@ __device__ __forceinline__ void keep_state(chunk_room<DEPTH, SLABS> &s, const sc
             }
             if (!early) publish(&s.published);
         }
-        const float keep = w.decay.keep(rows) * w.decay.pending(n > w.first);
-        const uint32_t right = operand(shared_address(&s.b[here][0]), panel_bytes);
 #pragma unroll
         for (int m = 0; m < SLABS; ++m)
 #pragma unroll
@@ -226,28 +247,54 @@ __device__ __forceinline__ void keep_state(chunk_room<DEPTH, SLABS> &s, const sc
                 for (int i = 0; i < count; ++i) z[m][k][i] *= keep;
                 settle(z[m][k]);
             }
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i)
+#pragma unroll
+            for (int m = 0; m < SLABS; ++m) weigh<T>(c[i][m], weights[i]);
         wgmma_fence();
 #pragma unroll
-        for (int i = 0; i < 4; ++i)
+        for (int i = 0; i < 4 * COUNT; ++i) {
+            const uint32_t right = operand(shared_address(&s.b[slots[i / 4]][0]), panel_bytes) + i % 4 * row_step;
 #pragma unroll
             for (int m = 0; m < SLABS; ++m)
 #pragma unroll
                 for (int k = 0; k < parts; ++k)
-                    wgmma<T, N>::template rs<1>(z[m][k], left[m][i],
-                                                right + i * row_step + k * (N / chunk * panel_bytes / 16), 1);
-        wgmma_commit();
-        if (early && own) {
-            barrier_wait(&s.taken, turn ^ 1);
-#pragma unroll
-            for (int m = 0; m < SLABS; ++m) packed[early ? m : 0].template store<T>(s.state, m, SLABS, warp, lane);
-            publish(&s.published);
+                    wgmma<T, N>::template rs<1>(z[m][k], c[i / 4][m][i % 4], right + k * (N / chunk * panel_bytes / 16),
+                                                1);
+            const bool last = i + 1 == 4 * COUNT, stores = early && i == 3;
+            if (last || stores) wgmma_commit();
+            if (stores && own) {
+                barrier_wait(&s.taken, turn ^ 1);
+                store_packed();
+                publish(&s.published);
+            }
+            if (stores && !last) wgmma_fence();
         }
         turn ^= own;
         wgmma_wait<0>();
-        warp_arrive(&s.freed[here], own ? 1 : 2); /* also for the writer, where it passes */
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) /* also for the writer, where it passes */
+            warp_arrive(&s.freed[slots[i]], i == 0 && own ? 1 : 2);
+    }
+};
+
+/* Where blocks take turns, a chunk whose y another block writes is added together with the one before it. */
+template <class T, int DEPTH, int SLABS>
+__device__ __forceinline__ void keep_state(chunk_room<DEPTH, SLABS> &s, const scan &p, const work &w)
+{
+    typedef keeper<T, DEPTH, SLABS> keeper;
+    keeper k(s, p, w);
+#pragma unroll 1
+    for (int n = w.first; n < w.last;) {
+        if (p.every && w.own(n) && n % p.every == 0) store_state(k.z, p.snapshots, n / p.every, 1, p, w);
+        if (keeper::most > 1 && n + 1 < w.last && !w.own(n + 1) && (w.turn < 0 || w.own(n))) {
+            k.template take<keeper::most>(n);
+            n += 2;
+        } else
+            k.template take<1>(n++);
     }
     if (w.turn <= 0 && (p.end.snapshot || w.last == w.chunks)) /* each segment's, where each has a place */
-        store_state(z, p.end, w.segment, p.end_scale.of(w.head) * w.decay.pending(true), p, w);
+        store_state(k.z, p.end, w.segment, p.end_scale.of(w.head) * w.decay.pending(true), p, w);
 }
 
 } // namespace sm90
