@@ -170,6 +170,7 @@ void launch_grad_keys(slat_session &session, const Tensors &tensors, const slat_
         return;
     }
     call.tiles = (int32_t)tiles;
+    static_assert(sizeof(key_room<D, adds, Columns>) <= most_room, "shared memory");
     session.launch_early(grad_keys<T, D, adds, Columns>, blocks, softmax_threads, sizeof(key_room<D, adds, Columns>), p,
                          walk, call, q, k, v, grad_o, grad_k, grad_v);
 }
@@ -191,6 +192,7 @@ void launch_grad_queries(slat_session &session, const Tensors &tensors, const sl
     }
     forward_call items = {};
     if (!count_items(session, p, tensors.items(p, walk, false), items, counter)) return;
+    static_assert(sizeof(query_room<D, Rows>) <= most_room, "shared memory");
     session.launch_early(grad_queries<T, D, Rows>, blocks_of(session, items), softmax_threads,
                          sizeof(query_room<D, Rows>), p, walk, items, call, q, k, v, grad_o, grad_q);
 }

@@ -93,6 +93,8 @@ struct grad_call {
     int32_t *done, *emptied;   /* 0 at first: of each set its items done, the tiles of its place cleared */
 };
 
+constexpr size_t most_room = 227 << 10; /* that a block can have */
+
 /* The room of grad_keys. adds: dS^T and the parts of dQ need room too. */
 template <int D, bool adds, class Walk> struct key_room {
     typedef grad_shape<D> shape;
