@@ -70,8 +70,8 @@ class slat_session
         }
         std::tuple<P...> values(std::forward<A>(arguments)...);
         const unsigned grid = blocks < INT32_MAX ? (unsigned)blocks : (unsigned)INT32_MAX;
-        error = slat_start(kernel, grid, (unsigned)threads, shared, stream, early, values,
-                           std::index_sequence_for<P...>());
+        error =
+            slat_start(kernel, grid, (unsigned)threads, shared, stream, early, values, std::index_sequence_for<P...>());
     }
 
     bool planning;

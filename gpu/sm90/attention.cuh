@@ -112,8 +112,7 @@ void launch_forward(slat_session &session, const slat_problem &p, const Walk &wa
 }
 
 /* A walk over sequences. run: tokens of K that come in one copy; run_v: of V. */
-template <class T, int D, class Walk>
-void enqueue_forward(slat_session &session, const Walk &walk, int run, int run_v)
+template <class T, int D, class Walk> void enqueue_forward(slat_session &session, const Walk &walk, int run, int run_v)
 {
     const slat_problem &p = session.problem;
     const slat_view views[] = {session.mapped(p.q), session.mapped(p.k), session.mapped(p.v), session.mapped(p.o)};

@@ -69,8 +69,7 @@ inline void plan_keys(slat_session &session, const slat_problem &p, const key_wo
 }
 
 /* The same, and how the sums of dq lie in workspace. */
-template <int D>
-void plan_sums(slat_session &session, const slat_problem &p, const key_work &work, grad_call &call)
+template <int D> void plan_sums(slat_session &session, const slat_problem &p, const key_work &work, grad_call &call)
 {
     constexpr int most = 3; /* sets: one that is added to, one that the blocks before still add to, one being emptied */
     plan_keys(session, p, work, D * (int64_t)sizeof(float), call);
@@ -82,10 +81,13 @@ template <int D> int64_t count_sums(const slat_problem &p, const grad_call &call
     return slat_min((int64_t)call.slots * call.set_heads, p.b * p.hq) * call.rows.count * D;
 }
 
-inline int32_t count_counters(const grad_call &call) { return 3 + 2 * call.sets; }
+inline int32_t count_counters(const grad_call &call)
+{
+    return 3 + 2 * call.sets;
+}
 
-/* Whether the workspace suffices for so many sums, the numbers of rows and, with a sink, their shifts: for a copy of dq,
- * four floats a query and 1 MiB. */
+/* Whether the workspace suffices for so many sums, the numbers of rows and, with a sink, their shifts: for a copy of
+ * dq, four floats a query and 1 MiB. */
 inline bool has_room(const slat_problem &p, const grad_call &call, int64_t sums)
 {
     const int64_t shifts = p.grad_sink.data ? p.tq : 0, row_floats = 2 * (int64_t)call.rows.count + shifts;

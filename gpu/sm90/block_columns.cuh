@@ -104,7 +104,7 @@ struct block_columns : runs_of_keys {
         const slat_problem &p;
         const block_columns &walk;
         const int32_t first, b; /* of the item */
-        int32_t sees;           /* the first query that sees its first key; long before the first one where all see it */
+        int32_t sees;        /* the first query that sees its first key; long before the first one where all see it */
         list own;            /* this lane's list, from the entry in hand on */
         int32_t at[3];       /* what stands there, and at the two after it: fetched two steps ahead */
         int32_t block;       /* the query block in hand; INT32_MAX: the list is through */

@@ -191,7 +191,10 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
     {
         return Walk::grouped ? (1 + group) * shape::number_bytes : 0;
     }
-    __device__ __forceinline__ uint32_t own_numbers(int r) const { return is_landmark(r) ? 0 : own_numbers(); }
+    __device__ __forceinline__ uint32_t own_numbers(int r) const
+    {
+        return is_landmark(r) ? 0 : own_numbers();
+    }
 
     /* S^T becomes P^T. */
     __device__ __forceinline__ void weigh(const work_item &item, const float2 (&first_lse)[8], uint32_t numbers,
@@ -243,8 +246,7 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
 #pragma unroll
             for (int i = 0; i < shape::queries / chunk; ++i)
 #pragma unroll
-                for (int piece = 0; piece < 4; ++piece)
-                    store_zeros(to + i * shape::keys * row_bytes + piece * 512);
+                for (int piece = 0; piece < 4; ++piece) store_zeros(to + i * shape::keys * row_bytes + piece * 512);
             proxy_fence();
             if (!first) issue_grad_q(grad_q, tile - 1);
         }
@@ -435,7 +437,8 @@ __global__ void __launch_bounds__(softmax_threads, 1)
         barrier_init(&s.k_full, 1), barrier_init(&s.v_full, 1), barrier_init(&s.keys_empty, consumers);
         for (int i = 0; i < s.queries; ++i)
             barrier_init(&s.q_full[i], warp_lanes), barrier_init(&s.q_empty[i], 2 * group_threads);
-        for (int i = 0; i < s.grads; ++i) barrier_init(&s.o_full[i], warp_lanes), barrier_init(&s.o_empty[i], consumers);
+        for (int i = 0; i < s.grads; ++i)
+            barrier_init(&s.o_full[i], warp_lanes), barrier_init(&s.o_empty[i], consumers);
         for (int g = 0; g < 2; ++g) {
             barrier_init(&s.ds_full[g], consumers);
             for (int i = 0; i < s.outs; ++i) barrier_init(&s.out_full[g][i], 4), barrier_init(&s.out_empty[g][i], 1);
@@ -443,7 +446,8 @@ __global__ void __launch_bounds__(softmax_threads, 1)
         for (int i = 0; i < s.items; ++i)
             barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], 2 * group_threads + warp_lanes);
         for (int i = 0; i < s.notes; ++i)
-            barrier_init(&s.note_full[i], warp_lanes), barrier_init(&s.note_empty[i], consumers + (adds ? 2 : 1) * warp_lanes);
+            barrier_init(&s.note_full[i], warp_lanes),
+                barrier_init(&s.note_empty[i], consumers + (adds ? 2 : 1) * warp_lanes);
         barrier_init_fence();
     }
     if (!call.beside) kernel_before_wait();

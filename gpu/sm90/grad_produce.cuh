@@ -62,8 +62,7 @@ __device__ __forceinline__ void load_key_items(key_room<D, adds, Walk> &s, const
             const int32_t first = walk.row(call.rows, told.tile, lane);
             const int64_t row = (item.b * (int64_t)p.hq + head) * rows + first;
             const int bytes = walk.piece() / grad_group * number_floats * (int)sizeof(float);
-            const float *const from =
-                first < rows ? call.numbers + row / grad_group * number_floats : call.no_numbers;
+            const float *const from = first < rows ? call.numbers + row / grad_group * number_floats : call.no_numbers;
             load_bytes(s.numbers[at] + lane * bytes, from, bytes, &s.q_full[at]);
         }
         if constexpr (Walk::grouped)

@@ -76,8 +76,8 @@ template <class T, int D, class Walk> struct query_consumer {
     const grad_call &call;
     const int group;
     const turns turn;
-    uint32_t tile, keys; /* taken so far: tiles, halves of them */
-    int half, halves;    /* in hand, and how many the tile has */
+    uint32_t tile, keys;  /* taken so far: tiles, halves of them */
+    int half, halves;     /* in hand, and how many the tile has */
     bool all, none, more; /* of the tile in hand: the group's queries see all its keys, or none of them; its item has
                              another one */
     float lse[2], delta[2];
@@ -312,7 +312,8 @@ template <class T, int D, class Walk> struct query_consumer {
                 load_rows(q, s.q);
                 load_rows(grad_o, s.grad_o);
                 parity ^= 1;
-                take_note(); /* whose loads have come: so have those of the rows before, which no arrival may overtake */
+                take_note(); /* whose loads have come: so have those of the rows before, which no arrival may overtake
+                              */
                 barrier_arrive(&s.rows_empty);
                 barrier_wait(&s.k_full[keys % room::stages], keys / room::stages & 1);
 #pragma unroll 1

@@ -84,13 +84,14 @@ struct grad_call {
     query_rows rows;
     const float *numbers, *no_numbers; /* of the query rows; of 64 that there are not */
 
-    bool beside;                 /* the kernel before is grad_queries, of which nothing is read */
+    bool beside; /* the kernel before is grad_queries, of which nothing is read */
 
     /* Where dq is added up (see grad_sums.cuh). A set is the query heads of `group` key heads. */
     float *sums; /* room for `slots` sets */
     int32_t slots, set_heads;
-    int32_t *begun, *claimed;  /* 0 at first: tiles of the first set to clear, others to clear and to empty, given away */
-    int32_t *done, *emptied;   /* 0 at first: of each set its items done, the tiles of its place cleared */
+    int32_t *begun,
+        *claimed;            /* 0 at first: tiles of the first set to clear, others to clear and to empty, given away */
+    int32_t *done, *emptied; /* 0 at first: of each set its items done, the tiles of its place cleared */
 };
 
 constexpr size_t most_room = 227 << 10; /* that a block can have */
@@ -99,7 +100,7 @@ constexpr size_t most_room = 227 << 10; /* that a block can have */
 template <int D, bool adds, class Walk> struct key_room {
     typedef grad_shape<D> shape;
     static constexpr int notes = 8, items = 2;
-    static constexpr int queries = D > 64 ? 3 : 2, grads = 2, outs = adds ? 1 : 2; /* buffers */
+    static constexpr int queries = D > 64 ? 3 : 2, grads = 2, outs = adds ? 1 : 2;     /* buffers */
     static constexpr int number_bytes = (Walk::grouped ? 3 : 1) * shape::number_bytes; /* and of each group's block */
 
     alignas(1024) uint8_t k[shape::key_bytes];

@@ -34,14 +34,14 @@ __device__ __forceinline__ float row_delta(const slat_problem &p, int64_t o, int
 {
     float sum = 0;
 #pragma unroll 2
-    for (int c = part * 8; c < p.dv; c += number_lanes * 8)
-        sum = partial_delta<T, careful>(p, o + c, grad_o + c, sum);
+    for (int c = part * 8; c < p.dv; c += number_lanes * 8) sum = partial_delta<T, careful>(p, o + c, grad_o + c, sum);
     return sum;
 }
 
 /* delta leaves out channels where o is 0: a row that sees nothing has a delta of 0, whatever its grad_o. Only what is
  * not finite shows it. */
-template <class T> __global__ void __launch_bounds__(slat_block, 6) /* blocks of a multiprocessor */
+template <class T>
+__global__ void __launch_bounds__(slat_block, 6) /* blocks of a multiprocessor */
     softmax_numbers(const __grid_constant__ slat_problem p, const __grid_constant__ query_rows rows, int32_t blocks,
                     float *numbers, float *no_numbers, const __grid_constant__ grad_start start, int32_t layouts)
 {

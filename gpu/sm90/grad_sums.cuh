@@ -3,8 +3,8 @@
  * Sets take turns in `slots` places. A place is cleared before a set adds to it: for the first sets while their first
  * tiles are under way, by the consumers before they begin (the first set) and by a spare warp of each block (the
  * others). When all items of a set are done, the spare warps turn its sums into dq, a tile of 64 rows at a time, and
- * clear them for the set that comes next in the place; consumers that find no more items help. Items and tiles are given
- * away in order, and each waits for earlier ones alone, so that some block can always go on.
+ * clear them for the set that comes next in the place; consumers that find no more items help. Items and tiles are
+ * given away in order, and each waits for earlier ones alone, so that some block can always go on.
  */
 #ifndef SLAT_SM90_GRAD_SUMS_CUH
 #define SLAT_SM90_GRAD_SUMS_CUH
@@ -175,16 +175,15 @@ __device__ __forceinline__ void convert_sums_together(key_room<D, true, Walk> &s
         if (unit >= tiles.all) break;
         const int head = unit / tiles.head, set = head / call.set_heads;
         const int first = (unit - head * tiles.head) * 64 + warp * 16, row = first + lane / 4;
-        float *const from = call.sums + (int64_t)(head + sums_shift(call, set)) * tiles.head * (64 * D) +
-                            grad_place<D>(first, 0);
+        float *const from =
+            call.sums + (int64_t)(head + sums_shift(call, set)) * tiles.head * (64 * D) + grad_place<D>(first, 0);
         uint16_t *to[2];
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
             slat_point at;
             to[r] = NULL;
             if (call.rows.query(row + 8 * r, at))
-                to[r] = (uint16_t *)p.grad_q.data + lane % 4 * 2 +
-                        slat_offset(&p.grad_q, head / p.hq, at, head % p.hq);
+                to[r] = (uint16_t *)p.grad_q.data + lane % 4 * 2 + slat_offset(&p.grad_q, head / p.hq, at, head % p.hq);
         }
 #pragma unroll
         for (int part = 0; part < D / chunk; ++part) {

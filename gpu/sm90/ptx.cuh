@@ -107,10 +107,16 @@ __device__ __forceinline__ void counter_add(int32_t *counter)
 /* ---- the kernels before and after this one ---- */
 
 /* Waits until the kernel before has ended, where this one was launched early; then what it wrote is there. */
-__device__ __forceinline__ void kernel_before_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+__device__ __forceinline__ void kernel_before_wait()
+{
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+}
 
 /* Lets the next kernel's blocks begin where there is room, once every block of this one has said so or ended. */
-__device__ __forceinline__ void kernel_after_begins() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+__device__ __forceinline__ void kernel_after_begins()
+{
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
 
 /* ---- registers ---- */
 

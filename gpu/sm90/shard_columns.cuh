@@ -2,8 +2,8 @@
  *
  * Keys are taken in slices, at most half of the 128, that no end of a block cuts. Those of the head's shard, which all
  * later queries see, come first; the others, which few do, after them: so both warp groups have keys of one kind, and
- * see nearly the same queries. Where windows are long, or blocks no multiples of 8 keys, keys come in their order. A lane
- * knows what sees one of the slices; the next run of queries is the nearest one of any lane.
+ * see nearly the same queries. Where windows are long, or blocks no multiples of 8 keys, keys come in their order. A
+ * lane knows what sees one of the slices; the next run of queries is the nearest one of any lane.
  */
 #ifndef SLAT_SM90_SHARD_COLUMNS_CUH
 #define SLAT_SM90_SHARD_COLUMNS_CUH
@@ -13,17 +13,17 @@
 namespace sm90
 {
 
-/* Of an item, `x` is the number of the shard's slices, negative where keys come in their order, and `y` its first block,
- * negative where the head is dense. */
+/* Of an item, `x` is the number of the shard's slices, negative where keys come in their order, and `y` its first
+ * block, negative where the head is dense. */
 struct shard_columns : runs_of_keys {
-    int32_t block, blocks;      /* keys of a block; blocks of a head */
-    int32_t slice, slice_shift; /* keys of a slice */
-    int32_t slices, of_block;   /* slices of a head, of a block */
-    bool whole;                 /* no end of a block cuts a slice */
-    bool sorts;                 /* the shard's slices come first */
-    int32_t local, stride;      /* in blocks */
+    int32_t block, blocks;                             /* keys of a block; blocks of a head */
+    int32_t slice, slice_shift;                        /* keys of a slice */
+    int32_t slices, of_block;                          /* slices of a head, of a block */
+    bool whole;                                        /* no end of a block cuts a slice */
+    bool sorts;                                        /* the shard's slices come first */
+    int32_t local, stride;                             /* in blocks */
     divisor by_slices, by_block, by_stride, by_others; /* others: blocks of a stride that are not in the shard */
-    int32_t far_items; /* of a head: those that have slices of the shard */
+    int32_t far_items;                                 /* of a head: those that have slices of the shard */
 
     /* In tiles of `queries`. */
     static shard_columns of(const slat_problem &p, int queries)
@@ -151,7 +151,10 @@ struct shard_columns : runs_of_keys {
             advance();
         }
 
-        __device__ __forceinline__ bool more() const { return at != INT32_MAX; }
+        __device__ __forceinline__ bool more() const
+        {
+            return at != INT32_MAX;
+        }
 
         /* Leaves the run in hand. */
         __device__ __forceinline__ void advance()

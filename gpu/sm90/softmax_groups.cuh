@@ -26,8 +26,8 @@ struct group_columns {
 /* slot: columns. In a tile of which all is seen, every slot is full and holds an earlier block. */
 template <int slot> struct grouped_state : softmax_state {
     typedef group_columns columns;
-    static constexpr float reach = 60;     /* powers of 2 from the base: sums neither overflow nor vanish */
-    static constexpr int pairs = slot / 8; /* of a slot, in a row */
+    static constexpr float reach = 60;                 /* powers of 2 from the base: sums neither overflow nor vanish */
+    static constexpr int pairs = slot / 8;             /* of a slot, in a row */
     static constexpr int left = pairs < 8 ? pairs : 8; /* the last pairs of row 1, which are packed late */
 
     float late[2 * left], late_factor;
