@@ -253,7 +253,7 @@ int main(int argc, char **argv)
     row *r = rows;
     for (int32_t n = 0; n < CASE_PROBLEMS; n++) {
         const case_problem *c = &case_problems[n];
-        if (!problem_is_softmax(c->p.op)) continue;
+        if (!problem_is_softmax(c->p.op) || c->types & CASE_GPU) continue;
         harness_add(oracle, c, "%s oracle", c->id);
         for (int32_t t = 0; t < 4; t++) {
             if (c->types && !(c->types & 1 << types[t])) continue;

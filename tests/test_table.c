@@ -144,6 +144,7 @@ int main(int argc, char **argv)
     row *r = rows;
     for (int32_t n = 0; n < CASE_PROBLEMS; n++) {
         const case_problem *c = &case_problems[n];
+        if (c->types & CASE_GPU) continue;
         if (!c->types || c->types & CASE_F64) harness_add(definition, c, "%s definition", c->id);
         for (int32_t t = 0; t < 4; t++) {
             if (c->types && !(c->types & 1 << types[t])) continue;
