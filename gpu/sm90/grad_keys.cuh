@@ -136,8 +136,7 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
     /* Tells the writer that a buffer holds what it should write. The proxy fence is the writer's. */
     __device__ __forceinline__ void leave_out()
     {
-        __syncwarp();
-        arrive(&s.out_full[group][out.slot]);
+        barrier_arrive(&s.out_full[group][out.slot]); /* each lane for what it stored */
         out.advance();
     }
 
@@ -259,8 +258,7 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
         }
         wgmma_wait<0>();
         barrier_arrive(&s.q_empty[own]); /* as take_tile */
-        __syncwarp();
-        arrive(&s.note_empty[tile % room::notes]);
+        barrier_arrive(&s.note_empty[tile % room::notes]);
         ++tile;
         return next;
     }
@@ -343,9 +341,8 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
             if (!first) put_grad_q(grad_q);
         }
         wgmma_wait<0>();
-        barrier_arrive(&s.q_empty[own]); /* each lane for the numbers that it read */
-        __syncwarp();
-        arrive(&s.note_empty[tile % room::notes]);
+        barrier_arrive(&s.q_empty[own]); /* each lane for the numbers that it read, and for the note */
+        barrier_arrive(&s.note_empty[tile % room::notes]);
         ++tile;
         return next;
     }
@@ -441,13 +438,14 @@ __global__ void __launch_bounds__(softmax_threads, 1)
             barrier_init(&s.o_full[i], warp_lanes), barrier_init(&s.o_empty[i], consumers);
         for (int g = 0; g < 2; ++g) {
             barrier_init(&s.ds_full[g], consumers);
-            for (int i = 0; i < s.outs; ++i) barrier_init(&s.out_full[g][i], 4), barrier_init(&s.out_empty[g][i], 1);
+            for (int i = 0; i < s.outs; ++i)
+                barrier_init(&s.out_full[g][i], group_threads), barrier_init(&s.out_empty[g][i], warp_lanes);
         }
         for (int i = 0; i < s.items; ++i)
             barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], 2 * group_threads + warp_lanes);
         for (int i = 0; i < s.notes; ++i)
             barrier_init(&s.note_full[i], warp_lanes),
-                barrier_init(&s.note_empty[i], consumers + (adds ? 2 : 1) * warp_lanes);
+                barrier_init(&s.note_empty[i], 2 * group_threads + (adds ? 2 : 1) * warp_lanes);
         barrier_init_fence();
     }
     if (!call.beside) kernel_before_wait();

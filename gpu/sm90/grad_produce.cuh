@@ -104,7 +104,7 @@ __device__ __forceinline__ void write_key_items(key_room<D, adds, Walk> &s, cons
     const int64_t rows = call.rows.count;
     ring<room::notes> note;
     ring<room::outs> out;
-    /* Takes a buffer of each group; a buffer is empty when the copies of all lanes have read it. */
+    /* Takes a buffer of each group; a buffer is empty when all lanes, or their copies, have read it. */
     auto take = [&](const auto &copy) {
 #pragma unroll
         for (int group = 0; group < 2; ++group) {
@@ -114,11 +114,9 @@ __device__ __forceinline__ void write_key_items(key_room<D, adds, Walk> &s, cons
             store_commit();
         }
         store_wait_read<1>();
-        __syncwarp();
-        if (lane == 0) barrier_arrive(&s.out_empty[0][out.slot]);
+        barrier_arrive(&s.out_empty[0][out.slot]);
         store_wait_read<0>();
-        __syncwarp();
-        if (lane == 0) barrier_arrive(&s.out_empty[1][out.slot]);
+        barrier_arrive(&s.out_empty[1][out.slot]);
         out.advance();
     };
     for (ring<room::items> items;; items.advance()) {

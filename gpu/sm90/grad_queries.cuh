@@ -249,8 +249,7 @@ template <class T, int D, class Walk> struct query_consumer {
     {
         ++keys;
         if (++half == halves) {
-            __syncwarp();
-            arrive(&s.note_empty[tile % room::notes]);
+            barrier_arrive(&s.note_empty[tile % room::notes]); /* each lane for what it read */
             ++tile;
             if (!more) return false;
             take_note();
@@ -367,7 +366,8 @@ __global__ void __launch_bounds__(softmax_threads, 1)
         for (int i = 0; i < s.items; ++i)
             barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], 2 * group_threads);
         for (int i = 0; i < s.notes; ++i)
-            barrier_init(&s.note_full[i], warp_lanes), barrier_init(&s.note_empty[i], consumers + 2 * warp_lanes);
+            barrier_init(&s.note_full[i], warp_lanes),
+                barrier_init(&s.note_empty[i], 2 * group_threads + 2 * warp_lanes);
         barrier_init_fence();
     }
     kernel_before_wait();

@@ -98,8 +98,7 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
     auto sight = [&] { return sights >> 2 * group & 3; };
     /* Leaves it; whether its item has another one. */
     auto leave = [&] {
-        __syncwarp();
-        if (thread % warp_lanes == 0) barrier_arrive(&s.note_empty[note.slot]);
+        barrier_arrive(&s.note_empty[note.slot]); /* each lane for what it read */
         stage.advance();
         note.advance();
         return (sights >> 4) != 0;

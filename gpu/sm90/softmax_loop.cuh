@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(softmax_threads, 1)
             barrier_init(&s.item_done[i], 2 * group_threads);
         }
         for (int i = 0; i < s.notes; ++i)
-            barrier_init(&s.note_full[i], warp_lanes), barrier_init(&s.note_empty[i], warp_lanes + consumer_warps);
+            barrier_init(&s.note_full[i], warp_lanes), barrier_init(&s.note_empty[i], warp_lanes + 2 * group_threads);
         barrier_init_fence();
     }
     __syncthreads();

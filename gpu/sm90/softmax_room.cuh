@@ -9,7 +9,7 @@ namespace sm90
 {
 
 constexpr int tile_rows = 128, group_rows = 64, softmax_threads = 384;
-constexpr int warp_lanes = 32, group_threads = 128, consumer_warps = 8;
+constexpr int warp_lanes = 32, group_threads = 128;
 
 /* The largest power of 2 that divides n and is at most `limit`, as an exponent. */
 inline int twos(int n, int limit)
