@@ -20,6 +20,7 @@ import sys
 import time
 
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # flex_compile_all() has processes enough
+import peers
 import torch
 import torch._inductor.config as inductor_config
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
@@ -29,51 +30,16 @@ HEADS, D, BLOCK, WINDOW, DENSITY = 8, 128, 64, 512, 0.1
 SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
 
 
-def splitmix64(x):
-    mask = (1 << 64) - 1
-    x = (x + 0x9E3779B97F4A7C15) & mask
-    x = ((x ^ x >> 30) * 0xBF58476D1CE4E5B9) & mask
-    x = ((x ^ x >> 27) * 0x94D049BB133111EB) & mask
-    return x ^ x >> 31
+def blocks(tokens):
+    return peers.blocks_rule(peers.random_layout(HEADS, tokens // BLOCK, DENSITY), BLOCK)
 
 
-def random_layout(blocks):
-    """kept[head, query block, key block]"""
-    kept = torch.zeros(HEADS, blocks, blocks, dtype=torch.bool)
-    for h in range(HEADS):
-        for i in range(blocks):
-            for j in range(i + 1):
-                kept[h, i, j] = j == i or splitmix64(((h * 65536 + i) * 65536 + j) + 1) / 2.0**64 < DENSITY
-    return kept
-
-
-def blocks_rule(tokens):
-    kept = random_layout(tokens // BLOCK)
-    return lambda b, h, q, k: kept[h, q // BLOCK, k // BLOCK] & (k <= q)
-
-
-def window_rule(tokens):
-    def visible(b, h, q, k):
-        first = (q - WINDOW // 2).clamp(0, tokens - WINDOW)
-        return (k >= first) & (k < first + WINDOW)
-    return visible
-
-
-def causal_rule(tokens):
-    return lambda b, h, q, k: k <= q
+def window(tokens):
+    return peers.window_rule(tokens, WINDOW)
 
 
 # name, tokens, rule, heads that differ
-FLEX = (("flex bs-cpu", 4096, blocks_rule, HEADS), ("flex na1d-cpu", 8192, window_rule, 1))
-
-
-def dense_mask(rule, tokens, h, rows):
-    return rule(torch.tensor(0), torch.tensor(h), rows[:, None], torch.arange(tokens)[None, :])
-
-
-def visible_pairs(rule, tokens):
-    return sum(int(dense_mask(rule, tokens, h, torch.arange(r, r + 512)).sum())
-               for h in range(HEADS) for r in range(0, tokens, 512))
+FLEX = (("flex bs-cpu", 4096, blocks, HEADS), ("flex na1d-cpu", 8192, window, 1))
 
 
 def make(tokens, dtype, heads_first, grad):
@@ -83,18 +49,6 @@ def make(tokens, dtype, heads_first, grad):
     if not heads_first:
         rows = [x.transpose(1, 2) for x in rows]
     return [x.requires_grad_(grad and i < 3) for i, x in enumerate(rows)]
-
-
-def check(o, q, k, v, rule, tokens):
-    """The answer's error on some rows, over the rows' RMS."""
-    rows = torch.arange(0, tokens, tokens // 16)
-    worst = 0.0
-    for h in (0, HEADS - 1):
-        s = q[0, h, rows].double() @ k[0, h].double().T / D**0.5
-        s = s.masked_fill(~dense_mask(rule, tokens, h, rows), -torch.inf)
-        want = s.softmax(-1) @ v[0, h].double()
-        worst = max(worst, ((o[0, h, rows].double() - want).pow(2).mean() / want.pow(2).mean()).sqrt().item())
-    return worst
 
 
 def timed(call):
@@ -137,7 +91,7 @@ def dense_rows(name, tokens, dtype, limit):
 
     inputs = [make(tokens, dtype, first, False) for first in (False, True)]
     with torch.no_grad():
-        error = max(check(attend(x), *x[:3], causal_rule(tokens), tokens) for x in inputs)
+        error = max(peers.check(attend(x), *x[:3], peers.causal_rule()) for x in inputs)
         seconds = medians([lambda x=x: attend(x) for x in inputs])
         report(name, dtype, "forward", 4 * pairs * D, seconds, limit, error)
     inputs = [make(tokens, dtype, first, True) for first in (False, True)]
@@ -173,9 +127,9 @@ def flex_rows(name, tokens, rule, heads, dtype, limit):
     attend = flex_attention_of(tokens, rule, heads)
     inputs = [make(tokens, dtype, first, False) for first in (False, True)]
     with torch.no_grad():
-        error = max(check(attend(x), *x[:3], rule, tokens) for x in inputs)
+        error = max(peers.check(attend(x), *x[:3], rule) for x in inputs)
         seconds = medians([lambda x=x: attend(x) for x in inputs])
-    report(name, dtype, "forward", 4 * visible_pairs(rule, tokens) * D, seconds, limit, error)
+    report(name, dtype, "forward", 4 * peers.visible_pairs(rule, HEADS, tokens) * D, seconds, limit, error)
 
 
 def main():

@@ -279,7 +279,8 @@ static const bench_workload workloads[] = {
     {.id = "linear-T-cpu", .passes = BENCH_ONLY_FORWARD | 1 << BENCH_BACKWARD, .run = run_linear,
      .parameters = {.op = OP_NEIGHBORHOOD, .type = TENSOR_F32, .b = 1, .ndim = 1, .tq = {4096}, .hq = 2, .d = 128,
                     .neighborhood = {.window = {512}}}},
-    {.id = "na1d-small", .gpu = true, .passes = BENCH_ONLY_FORWARD, .run = run_latency, .unit = "us",
+    {.id = "na1d-small", .gpu = true, .passes = BENCH_ONLY_FORWARD | 1 << BENCH_BACKWARD, .run = run_latency,
+     .unit = "us",
      .parameters = {.op = OP_NEIGHBORHOOD, .type = TENSOR_BF16, .b = 1, .ndim = 1, .tq = {1024}, .hq = 8, .d = 64,
                     .neighborhood = {.window = {128}}}},
 };
