@@ -7,13 +7,12 @@
  */
 #ifndef SLAT_SM90_BLOCK_COLUMNS_CUH
 #define SLAT_SM90_BLOCK_COLUMNS_CUH
-#include "runs.cuh"
-#include "zero_rows.cuh"
+#include "runs_of_queries.cuh"
 
 namespace sm90
 {
 
-struct block_columns : runs_of_keys {
+struct block_columns : runs_of_queries {
     const int32_t *t_indptr, *t_indices; /* NULL where dense */
     int32_t block_q, block_k;            /* dense: the whole sequence is one block column of blocks of one tile */
     int32_t lists, lists_shift;          /* lists of an item; log2 of the keys that share one */
@@ -34,20 +33,9 @@ struct block_columns : runs_of_keys {
         return walk;
     }
 
-    struct note {
-        int32_t first[16];  /* of each run; past the last query's tile: nothing */
-        uint16_t lists[16]; /* those that name the run */
-        uint16_t head;
-        uint8_t clears_queries; /* some of its queries see none of the item's keys */
-        uint8_t clears_keys;    /* the item's first tile: some of its keys are seen by no query */
+    struct note : runs_of_queries::note {
+        uint16_t lists[most_runs]; /* those that name the run */
     };
-
-    __device__ __forceinline__ int head(const note &told) const { return told.head; }
-    __device__ __forceinline__ int pieces() const { return copies; }
-    __device__ __forceinline__ int piece() const { return run; }
-    __device__ __forceinline__ int32_t row(const query_rows &, const note &told, int i) const { return told.first[i]; }
-    __device__ __forceinline__ bool clears_queries(const note &told) const { return told.clears_queries; }
-    __device__ __forceinline__ bool clears_keys(const note &told) const { return told.clears_keys; }
 
     /* One list: entries `begin` to `end` - 1. */
     struct list {
@@ -225,7 +213,7 @@ struct block_columns : runs_of_keys {
                 if (lane) return;
                 told.first[0] = first;
                 told.lists[0] = (uint16_t)lists;
-                told.head = (uint16_t)from;
+                told.head = from;
                 told.clears_queries = first < sees_from(lists);
                 told.clears_keys = clears;
 #pragma unroll
@@ -253,7 +241,7 @@ struct block_columns : runs_of_keys {
             }
             const bool clears = __any_sync(~0u, mine && first < sees_from(lists));
             if (lane == 0) {
-                told.head = (uint16_t)from;
+                told.head = from;
                 told.clears_queries = clears;
                 told.clears_keys = clears_keys;
             }
@@ -274,11 +262,6 @@ struct block_columns : runs_of_keys {
         const int half = lists / 2;
         return lists == 1 ? 1 : ((1u << half) - 1) << group * half;
     }
-
-    struct shared_by_group {
-    };
-    static constexpr bool prepares = false;
-    static __device__ void prepare(const slat_problem &, const work_item &, int, int, shared_by_group &) {}
 
     struct keys {
         const slat_problem &p;
@@ -315,9 +298,8 @@ struct block_columns : runs_of_keys {
                                                   uint32_t q, uint32_t grad_o, int thread) const
     {
         zero_rows<chunks, queries>(q, grad_o, 0, queries, thread, [&](int row) {
-            const int n = row >> run_shift;
-            const int32_t from = told.lists[n] ? item.first + ((__ffs(told.lists[n]) - 1) << lists_shift) : 0;
-            return told.first[n] + (row & (run - 1)) + (int32_t)(p.tk - p.tq) < from;
+            const uint32_t lists = told.lists[row >> run_shift];
+            return position(p, told, row) < (lists ? item.first + ((__ffs(lists) - 1) << lists_shift) : 0);
         });
     }
 

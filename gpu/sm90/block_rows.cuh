@@ -198,13 +198,12 @@ struct block_rows : runs_of_keys {
         return lists == 1 ? 1 : ((1u << half) - 1) << group * half;
     }
 
-    struct rows {
-        const block_rows &walk;
+    struct rows : rows_of_runs<block_rows> {
         int32_t position[2];
         int list[2];
 
         __device__ __forceinline__ rows(const slat_problem &p, const block_rows &walk, const work_item &item, int row)
-            : walk(walk)
+            : rows_of_runs(walk)
         {
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
@@ -226,17 +225,6 @@ struct block_rows : runs_of_keys {
                     mask[r] |= walk.run_columns(n, lists >> list[r] & 1 ? width : 0);
                 }
             }
-        }
-
-        __device__ __forceinline__ bool clears(const note &told) const
-        {
-            return told.clears;
-        }
-
-        template <int chunks, int keys>
-        __device__ void clear(const note &told, uint32_t v, int thread, int threads, int first_run = 0) const
-        {
-            walk.template clear<chunks, keys>(told, v, thread, threads, first_run);
         }
     };
 };

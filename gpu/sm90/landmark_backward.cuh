@@ -233,11 +233,6 @@ struct landmark_columns : sequence {
         return row == block - 1;
     }
 
-    struct shared_by_group {
-    };
-    static constexpr bool prepares = false;
-    static __device__ void prepare(const slat_problem &, const work_item &, int, int, shared_by_group &) {}
-
     struct keys {
         const slat_problem &p;
         const landmark_columns &walk;

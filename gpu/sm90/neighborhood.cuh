@@ -23,6 +23,25 @@ struct sides {
     int32_t v[3];
 };
 
+/* Moves a place in a box by `step`, a dimension d (x, y, z) a lane: what is past the box's `size` is carried to the
+ * next dimension. */
+template <bool LINE> __device__ __forceinline__ void advance_place(int32_t &at, int32_t step, int32_t size, int d)
+{
+    const int first = threadIdx.x % warp_lanes & ~3;
+    int32_t over = 0;
+    at += step;
+    if (d == 2 && at >= size) at -= size, over = 1;
+    if (LINE) return;
+    over = __shfl_sync(~0u, over, first | 2);
+    if (d == 1) {
+        at += over;
+        over = at >= size;
+        if (over) at -= size;
+    }
+    over = __shfl_sync(~0u, over, first | 1);
+    if (d == 0) at += over;
+}
+
 /* LINE: one dimension; runs are lines. Else runs are boxes whose lines have 8 keys, and query boxes have lines of 8
  * at most, so that a thread's two rows have the same z. */
 template <bool LINE> struct neighborhood {
@@ -263,18 +282,7 @@ template <bool LINE> struct neighborhood {
                 begin_phase();
                 return;
             }
-            int32_t over = 0;
-            at += step;
-            if (d == 2 && at >= size) at -= size, over = 1;
-            if (LINE) return;
-            over = __shfl_sync(~0u, over, lane & ~3 | 2);
-            if (d == 1) {
-                at += over;
-                over = at >= size;
-                if (over) at -= size;
-            }
-            over = __shfl_sync(~0u, over, lane & ~3 | 1);
-            if (d == 0) at += over;
+            advance_place<LINE>(at, step, size, d);
         }
     };
 

@@ -221,18 +221,7 @@ template <bool LINE> struct neighborhood_columns : neighborhood<LINE> {
                 if (head < last_head) begin_head();
                 return;
             }
-            int32_t over = 0;
-            at += step;
-            if (d == 2 && at >= size) at -= size, over = 1;
-            if (LINE) return;
-            over = __shfl_sync(~0u, over, lane & ~3 | 2);
-            if (d == 1) {
-                at += over;
-                over = at >= size;
-                if (over) at -= size;
-            }
-            over = __shfl_sync(~0u, over, lane & ~3 | 1);
-            if (d == 0) at += over;
+            advance_place<LINE>(at, step, size, d);
         }
     };
 

@@ -11,6 +11,12 @@ struct sequence {
     static constexpr bool gaps = false, grouped = false;
     static constexpr bool writes = true; /* dq is wanted */
 
+    /* Nothing is prepared for the masks of a group. */
+    struct shared_by_group {
+    };
+    static constexpr bool prepares = false;
+    static __device__ void prepare(const slat_problem &, const work_item &, int, int, shared_by_group &) {}
+
     static __device__ __forceinline__ void place(const slat_problem &, work_item &item, int tile)
     {
         item.first = tile * tile_rows;

@@ -7,15 +7,15 @@
  */
 #ifndef SLAT_SM90_SHARD_COLUMNS_CUH
 #define SLAT_SM90_SHARD_COLUMNS_CUH
+#include "runs_of_queries.cuh"
 #include "shards.cuh"
-#include "zero_rows.cuh"
 
 namespace sm90
 {
 
 /* Of an item, `x` is the number of the shard's slices, negative where keys come in their order, and `y` its first
  * block, negative where the head is dense. */
-struct shard_columns : runs_of_keys {
+struct shard_columns : runs_of_queries {
     int32_t block, blocks;                             /* keys of a block; blocks of a head */
     int32_t slice, slice_shift;                        /* keys of a slice */
     int32_t slices, of_block;                          /* slices of a head, of a block */
@@ -50,20 +50,6 @@ struct shard_columns : runs_of_keys {
         if (walk.sorts) walk.far_items = (int32_t)((slat_min(shard, p.tk) + tile_rows - 1) / tile_rows);
         return walk;
     }
-
-    struct note {
-        int32_t first[most_runs]; /* of each run; past the last query's tile: nothing */
-        int32_t head;
-        bool clears_queries; /* some of its queries see nothing */
-        bool clears_keys;    /* the item's first tile: some of its keys are seen by no query */
-    };
-
-    __device__ __forceinline__ int head(const note &told) const { return told.head; }
-    __device__ __forceinline__ int pieces() const { return copies; }
-    __device__ __forceinline__ int piece() const { return run; }
-    __device__ __forceinline__ int32_t row(const query_rows &, const note &told, int i) const { return told.first[i]; }
-    __device__ __forceinline__ bool clears_queries(const note &told) const { return told.clears_queries; }
-    __device__ __forceinline__ bool clears_keys(const note &told) const { return told.clears_keys; }
 
     __device__ __forceinline__ void place(const slat_problem &p, work_item &item, int tile) const
     {
@@ -201,11 +187,6 @@ struct shard_columns : runs_of_keys {
         }
     };
 
-    struct shared_by_group {
-    };
-    static constexpr bool prepares = false;
-    static __device__ void prepare(const slat_problem &, const work_item &, int, int, shared_by_group &) {}
-
     struct keys {
         const slat_problem &p;
         const shard_columns &walk;
@@ -244,9 +225,7 @@ struct shard_columns : runs_of_keys {
     __device__ __forceinline__ void clear_queries(const slat_problem &p, const note &told, const work_item &,
                                                   uint32_t q, uint32_t grad_o, int thread) const
     {
-        zero_rows<chunks, queries>(q, grad_o, 0, queries, thread, [&](int row) {
-            return told.first[row >> run_shift] + (row & (run - 1)) + (int32_t)(p.tk - p.tq) < 0;
-        });
+        zero_rows<chunks, queries>(q, grad_o, 0, queries, thread, [&](int row) { return position(p, told, row) < 0; });
     }
 
     /* Zeroes a group's rows of K and V that no query sees. */

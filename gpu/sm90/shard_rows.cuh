@@ -103,12 +103,11 @@ struct shard_rows : runs_of_keys {
         }
     };
 
-    struct rows {
-        const shard_rows &walk;
+    struct rows : rows_of_runs<shard_rows> {
         int32_t position[2];
 
         __device__ __forceinline__ rows(const slat_problem &p, const shard_rows &walk, const work_item &item, int row)
-            : walk(walk)
+            : rows_of_runs(walk)
         {
 #pragma unroll
             for (int r = 0; r < 2; ++r) position[r] = item.first + row + 8 * r + (int32_t)(p.tk - p.tq);
@@ -126,17 +125,6 @@ struct shard_rows : runs_of_keys {
                     mask[r] |= walk.run_columns(n, position[r] <= until ? width : 0);
                 }
             }
-        }
-
-        __device__ __forceinline__ bool clears(const note &told) const
-        {
-            return told.clears;
-        }
-
-        template <int chunks, int keys>
-        __device__ void clear(const note &told, uint32_t v, int thread, int threads, int first_run = 0) const
-        {
-            walk.template clear<chunks, keys>(told, v, thread, threads, first_run);
         }
     };
 };

@@ -114,11 +114,8 @@ problem *gpu_host_problem(const problem_parameters *parameters, tensor_type type
 
 void gpu_repeat(void *to, const void *from, size_t period, size_t bytes)
 {
-    const cuda_address at = (cuda_address)(uintptr_t)to;
     need(device->upload(device, to, from, period < bytes ? period : bytes), "the device failed");
-    for (size_t done = period; done < bytes; done *= 2)
-        need(!driver->copy(at + done, at, done < bytes - done ? done : bytes - done, NULL), "the device failed");
-    need(!driver->synchronize(), "the device failed");
+    need(device->repeat(device, to, period, bytes), "the device failed");
 }
 
 bool gpu_is_general(const char *backend)
