@@ -1,6 +1,8 @@
 """What the measurements of peers share: slat-bench's layouts and masks, the count of visible pairs, and a check of
 answers. Heads, queries and keys come as tensors; a rule says which pairs are visible.
 """
+import statistics
+
 import torch
 
 
@@ -64,3 +66,22 @@ def check(o, q, k, v, rule):
         want = s.softmax(-1) @ v[0, h].double()
         worst = max(worst, ((o[0, h, rows].double() - want).pow(2).mean() / want.pow(2).mean()).sqrt().item())
     return worst
+
+
+def milliseconds(call, least=10, most=0.5):
+    """The median of single calls on a GPU, each timed by events behind a fill of 256 MiB, so that the cache holds none of
+    its inputs. The device is kept busy until a call is queued: its launch in Python does not count."""
+    filled = torch.empty(1 << 28, device="cuda", dtype=torch.uint8)
+    times = []
+    for _ in range(3):
+        call()
+    while len(times) < least and (len(times) < 5 or sum(times) < 1000 * most):
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda._sleep(2_000_000)
+        filled.zero_()
+        begin.record()
+        call()
+        end.record()
+        end.synchronize()
+        times.append(begin.elapsed_time(end))
+    return statistics.median(times)

@@ -15,7 +15,6 @@ row's time is the median. An answer is first held against softmax attention in f
 
 FlexAttention's kernels are compiled in a process for each id, side by side; then each measures in its turn.
 """
-import statistics
 import sys
 
 import peers
@@ -77,25 +76,9 @@ def make(batch, heads, tokens, d):
     return [x.requires_grad_(i < 3) for i, x in enumerate(rows)]
 
 
-def milliseconds(call, least=10, most=0.5):
-    filled = torch.empty(1 << 28, device="cuda", dtype=torch.uint8)
-    times = []
-    call()
-    while len(times) < least or sum(times) < 1000 * most and len(times) < 50:
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        torch.cuda._sleep(1_000_000)  # the launch in Python does not count
-        filled.zero_()
-        begin.record()
-        call()
-        end.record()
-        end.synchronize()
-        times.append(begin.elapsed_time(end))
-    return statistics.median(times)
-
-
 def ceiling():
     a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    return 2 * 8192**3 / milliseconds(lambda: torch.matmul(a, b)) * 1e-9
+    return 2 * 8192**3 / peers.milliseconds(lambda: torch.matmul(a, b)) * 1e-9
 
 
 def report(name, direction, flops, ms, limit, error):
@@ -111,10 +94,10 @@ def rows(name, attend, shape, rule, pairs, limit):
         if not error < 2e-2:
             print(f"{name}: wrong, error {error:.1e}")
             return
-        report(name, "forward", 4 * pairs * shape[3], milliseconds(lambda: attend(x)), limit, error)
+        report(name, "forward", 4 * pairs * shape[3], peers.milliseconds(lambda: attend(x)), limit, error)
     o = attend(x)
     report(name, "backward", 10 * pairs * shape[3],
-           milliseconds(lambda: torch.autograd.grad(o, x[:3], x[3], retain_graph=True)), limit, error)
+           peers.milliseconds(lambda: torch.autograd.grad(o, x[:3], x[3], retain_graph=True)), limit, error)
 
 
 def sdpa_rows(name, limit):

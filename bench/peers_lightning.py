@@ -9,7 +9,8 @@ and backward, and fused_recurrent_simple_gla for a step, in bf16, [B,T,H,D] (the
     la-512k  B1 H32 T524288 D128, forward   la-step  B128 H32 D128, f32 state
 Each row prints what slat-bench prints: `rate` in GB/s over the ideal bytes (forward: q k v read, o written; backward: q k
 v do read, dq dk dv written; step: the state read and written), `ceiling`, a device copy of 2 GiB in the same run, and
-`share`. A row's time is the median of single calls timed by events. Answers are first held against sums in f64.
+`share`. 256 MiB are filled before each timed call, a row's time is the median. Answers are first held against sums in
+f64.
 
 Its kernels are tuned where they are first called, on the first shape: what they remember it by does not know the number
 of tokens. All that tuning tries is compiled beforehand, by as many processes as there are processors, into the cache
@@ -17,10 +18,10 @@ that they share.
 """
 import gc
 import os
-import statistics
 import subprocess
 import sys
 
+import peers
 import torch
 import triton
 from fla.ops.simple_gla import chunk_simple_gla, fused_recurrent_simple_gla
@@ -48,26 +49,10 @@ def step(x, state):
                                       output_final_state=True)
 
 
-def milliseconds(call, least=20, most=1.0):
-    """The median of single calls. The device is kept busy until a call is queued: its launch in Python does not count."""
-    times = []
-    for _ in range(3):
-        call()
-    while len(times) < least and (len(times) < 5 or sum(times) < 1000 * most):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        torch.cuda._sleep(4_000_000)
-        begin.record()
-        call()
-        end.record()
-        end.synchronize()
-        times.append(begin.elapsed_time(end))
-    return statistics.median(times)
-
-
 def ceiling():
     a = torch.randint(0, 255, (1 << 31,), device="cuda", dtype=torch.uint8)
     b = torch.empty_like(a)
-    return 2 * a.numel() / milliseconds(lambda: b.copy_(a)) * 1e-6
+    return 2 * a.numel() / peers.milliseconds(lambda: b.copy_(a)) * 1e-6
 
 
 def relative(got, want):
@@ -137,18 +122,18 @@ def main():
     for name in names:
         if name == "la-step":
             x, state = make(STEP_ROWS, 1, 3), torch.randn(STEP_ROWS, HEADS, D, D, device="cuda")
-            report(name, "step", 8 * state.numel(), milliseconds(lambda: step(x, state)), limit)
+            report(name, "step", 8 * state.numel(), peers.milliseconds(lambda: step(x, state)), limit)
             continue
         batch, tokens, backward = SHAPES[name]
         x = make(batch, tokens, 4)
         size = 2 * x[0].numel()
         with torch.no_grad():
-            report(name, "forward", 4 * size, milliseconds(lambda: forward(x)), limit)
+            report(name, "forward", 4 * size, peers.milliseconds(lambda: forward(x)), limit)
         if backward:
             inputs = [t.requires_grad_() for t in x[:3]]
             o = forward(inputs)
             report(name, "backward", 7 * size,
-                   milliseconds(lambda: torch.autograd.grad(o, inputs, x[3], retain_graph=True)), limit)
+                   peers.milliseconds(lambda: torch.autograd.grad(o, inputs, x[3], retain_graph=True)), limit)
             del inputs, o
         del x
     check()
