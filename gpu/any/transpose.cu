@@ -34,6 +34,5 @@ transposed take_transposed(slat_session &session, bool entries)
 
 void slat_cuda_transpose(slat_session &session)
 {
-    const slat_layout &l = session.problem.layout;
-    simt::enqueue_transpose(session, {(int32_t *)l.t_indptr, (int32_t *)l.t_indices, (int32_t *)l.t_entry});
+    simt::enqueue_transpose(session, simt::by_key(session.problem.layout));
 }

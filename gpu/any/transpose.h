@@ -11,6 +11,12 @@ struct transposed {
     int32_t *indptr, *indices, *entry;
 };
 
+/* The caller's. */
+inline transposed by_key(const slat_layout &l)
+{
+    return {(int32_t *)l.t_indptr, (int32_t *)l.t_indices, (int32_t *)l.t_entry};
+}
+
 /* Room for that of session.problem.layout in workspace. */
 transposed take_transposed(slat_session &session, bool entries);
 

@@ -218,7 +218,8 @@ void enqueue_backward(slat_session &session, const Tensors &tensors, const Rows 
     }
     const bool keys = p.grad_k.data || p.grad_v.data;
     if (p.grad_q.data && keys) plan_sums<D>(session, first, work, call);
-    const bool adds = p.grad_q.data && keys && may_add<D>(session, first, work, call);
+    constexpr bool fits = sizeof(key_room<D, true, decltype(columns())>) <= most_room;
+    const bool adds = fits && p.grad_q.data && keys && may_add<D>(session, first, work, call);
     const int32_t counters = adds ? count_counters(call) : 2;
     if (p.grad_sink.data) simt::enqueue_grad_sink(session, simt::enqueue_shift(session));
     grad_start start = {};
@@ -236,7 +237,7 @@ void enqueue_backward(slat_session &session, const Tensors &tensors, const Rows 
         own.numbers += n * entries * p.hq * call.rows.count * 2;
         set_counters(own, counted + n * counters);
         if (adds) {
-            launch_grad_keys<T, D, true>(session, tensors, part, columns(), own);
+            if constexpr (fits) launch_grad_keys<T, D, true>(session, tensors, part, columns(), own);
             continue;
         }
         if (p.grad_q.data) launch_grad_queries<T, D>(session, tensors, part, rows(), own, own.next + 1);

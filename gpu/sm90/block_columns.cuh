@@ -3,101 +3,50 @@
  * The keys may belong to several block columns, each with a list of query blocks. As in block_rows.cuh a warp merges
  * the lists, one a lane, and fills tiles with runs of queries; query heads of one key head follow each other. Tiles
  * ascend: so the items of a causal head, which run side by side, begin at different queries, and seldom add to one dq
- * at the same time. Bad entries of the transposed layout are left out.
+ * at the same time. Bad entries of the transposed layout are left out. Blocks that have bitmaps are seen in part
+ * (block_bitmaps.cuh).
  */
 #ifndef SLAT_SM90_BLOCK_COLUMNS_CUH
 #define SLAT_SM90_BLOCK_COLUMNS_CUH
-#include "runs_of_queries.cuh"
+#include "block_bitmaps.cuh"
+#include "block_lists.cuh"
 
 namespace sm90
 {
 
-struct block_columns : runs_of_queries {
-    const int32_t *t_indptr, *t_indices; /* NULL where dense */
-    int32_t block_q, block_k;            /* dense: the whole sequence is one block column of blocks of one tile */
-    int32_t lists, lists_shift;          /* lists of an item; log2 of the keys that share one */
-    int32_t runs;                        /* of a block */
-
-    /* The layout by key block: the problem's own, or one made in workspace. In tiles of `queries`. */
-    static block_columns of(const slat_layout &l, const int32_t *t_indptr, const int32_t *t_indices, int queries)
+template <bool bitmaps> struct block_columns : block_lists, block_bitmaps<bitmaps> {
+    /* As block_lists::find. */
+    static block_columns of(const slat_layout &l, const simt::transposed &by_key, int queries)
     {
         block_columns walk = {};
-        walk.t_indptr = t_indptr;
-        walk.t_indices = t_indices;
-        walk.block_q = l.indptr ? l.block_q : 64;
-        walk.block_k = l.indptr ? l.block_k : tile_rows;
-        walk.lists_shift = twos(walk.block_k, tile_rows);
-        walk.lists = tile_rows >> walk.lists_shift;
-        walk.cut(walk.block_q, queries, 64);
-        walk.runs = walk.block_q / walk.run;
+        walk.find(l, by_key, queries);
+        if constexpr (bitmaps) walk.find_bitmaps(l, by_key.entry, walk.run);
         return walk;
     }
 
-    struct note : runs_of_queries::note {
+    struct note : runs_of_queries::note, bitmap_note<bitmaps> {
         uint16_t lists[most_runs]; /* those that name the run */
     };
 
-    /* One list: entries `begin` to `end` - 1. */
-    struct list {
-        int32_t begin, end;
-    };
-
-    /* List n of the item whose first key is `first`. */
-    __device__ __forceinline__ list list_of(const slat_problem &p, int32_t first, int32_t b, int h, int n) const
+    /* The bitmap at entry e of a list. */
+    __device__ __forceinline__ int32_t bitmap_at(const slat_problem &p, int32_t e) const
     {
-        const slat_layout &l = p.layout;
-        const int32_t key = first + (n << lists_shift);
-        if (n >= lists || key >= p.tk) return {0, 0};
-        if (!l.indptr) {
-            const int64_t query = l.causal ? slat_max(key - (p.tk - p.tq), 0) : 0;
-            return {(int32_t)(query / block_q), (int32_t)((p.tq + block_q - 1) / block_q)};
-        }
-        const int32_t *column = t_indptr + slat_layout_row(&l, l.columns, b, h, p.hq, key / block_k);
-        return {min(max(column[0], 0), (int32_t)l.entries), min(max(column[1], 0), (int32_t)l.entries)};
-    }
-
-    /* An entry of a list; less than any outside it. */
-    __device__ __forceinline__ int32_t fetch(const list &x, int32_t e) const
-    {
-        return e >= x.begin && e < x.end ? t_indices[e] : INT32_MIN;
-    }
-
-    static __device__ __forceinline__ bool good(const slat_problem &p, int32_t block, int32_t before)
-    {
-        return block >= 0 && block < (int32_t)p.layout.rows && block > before;
-    }
-
-    /* Past the last key of piece n that any query of the key head sees; its first one where none does. */
-    __device__ int32_t seen_end(const slat_problem &p, const work_item &item, int n) const
-    {
-        const int32_t first = item.first + (n << lists_shift),
-                      end = (int32_t)slat_min(first + (1 << lists_shift), p.tk);
-        const int heads = p.hq / p.hk;
-        int32_t seen = first;
-        for (int h = item.h * heads; h < (item.h + 1) * heads; ++h) {
-            list x = list_of(p, item.first, item.b, h, n);
-            int32_t block = -1;
-            while (block < 0 && --x.end >= x.begin) {
-                block = p.layout.indptr ? t_indices[x.end] : x.end;
-                if (p.layout.indptr && !good(p, block, fetch(x, x.end - 1))) block = -1;
-            }
-            if (block < 0) continue;
-            const int64_t last = slat_min((int64_t)(block + 1) * block_q, p.tq) - 1 + p.tk - p.tq;
-            seen = max(seen, p.layout.causal ? (int32_t)slat_min(last + 1, end) : end);
-        }
-        return seen;
+        if constexpr (bitmaps) return this->at_entry(p.layout, this->by_key[e]);
+        return -1;
     }
 
     struct cursor {
         const slat_problem &p;
         const block_columns &walk;
         const int32_t first, b; /* of the item */
-        int32_t sees;        /* the first query that sees its first key; long before the first one where all see it */
-        list own;            /* this lane's list, from the entry in hand on */
-        int32_t at[3];       /* what stands there, and at the two after it: fetched two steps ahead */
+        int32_t sees;  /* the first query that sees its first key; long before the first one where all see it */
+        list own;      /* this lane's list, from the entry in hand on */
+        int32_t at[3]; /* what stands there, and at the two after it: fetched two steps ahead */
+        int32_t bitmap, next_bitmap;
         int32_t block;       /* the query block in hand; INT32_MAX: the list is through */
         int32_t front, part; /* the least block of all lists, and which of its runs is next; INT32_MAX: none is left */
         uint32_t named;      /* lists at `front` */
+        uint32_t parted;     /* those of them that have a bitmap there */
         int head, last_head;
         bool clears_keys;
 
@@ -107,11 +56,11 @@ struct block_columns : runs_of_queries {
             sees = p.layout.causal ? first - (int32_t)(p.tk - p.tq) : INT32_MIN / 2;
             const int lane = threadIdx.x % warp_lanes, heads = p.hq / p.hk;
             bool clears = false;
-            if (lane < walk.lists) {
+            if (!bitmaps && lane < walk.lists) {
                 const int64_t end = item.first + ((int64_t)(lane + 1) << walk.lists_shift);
                 clears = walk.seen_end(p, item, lane) < slat_min(end, p.tk);
             }
-            clears_keys = __any_sync(~0u, clears);
+            clears_keys = bitmaps || __any_sync(~0u, clears);
             head = item.h * heads;
             last_head = head + heads - 1;
             begin();
@@ -126,6 +75,7 @@ struct block_columns : runs_of_queries {
                 at[0] = INT32_MIN;
                 at[1] = walk.fetch(own, own.begin);
                 at[2] = walk.fetch(own, own.begin + 1);
+                if (bitmaps) next_bitmap = own.begin < own.end ? walk.bitmap_at(p, own.begin) : -1;
             }
             --own.begin;
             step();
@@ -142,7 +92,9 @@ struct block_columns : runs_of_queries {
                 }
                 const int32_t before = at[0];
                 at[0] = at[1], at[1] = at[2], at[2] = walk.fetch(own, own.begin + 2);
-                if (good(p, at[0], before)) {
+                bitmap = next_bitmap;
+                if (bitmaps) next_bitmap = own.begin + 1 < own.end ? walk.bitmap_at(p, own.begin + 1) : -1;
+                if (good(p, at[0], before) && !(bitmaps && bitmap < -1)) {
                     block = at[0];
                     return;
                 }
@@ -172,6 +124,7 @@ struct block_columns : runs_of_queries {
                     continue;
                 }
                 named = __ballot_sync(~0u, block == front);
+                parted = bitmaps ? __ballot_sync(~0u, block == front && bitmap >= 0) : 0;
                 part = 0;
                 while (has_run() && run_at() + walk.run <= sees_from(named)) ++part;
                 if (has_run()) return;
@@ -190,6 +143,19 @@ struct block_columns : runs_of_queries {
             settle();
         }
 
+        __device__ __forceinline__ uint32_t lists() const { return named | parted << 16; }
+
+        /* Leaves a note of where the run in hand begins in each list's bitmap. */
+        __device__ __forceinline__ void tell_bitmaps(note &told, int n) const
+        {
+            if constexpr (bitmaps) {
+                const int lane = threadIdx.x % warp_lanes;
+                if (lane < walk.lists)
+                    told.bitmap[n][lane] =
+                        parted >> lane & 1 ? walk.bitmap_place(bitmap, part * walk.run, 0) : no_bitmap;
+            }
+        }
+
         /* What 64 keys are seen of, by a run. */
         __device__ __forceinline__ bool some(int32_t first, uint32_t named, uint32_t own) const
         {
@@ -198,7 +164,8 @@ struct block_columns : runs_of_queries {
         __device__ __forceinline__ bool all(int32_t first, uint32_t named, uint32_t own, int group) const
         {
             const int32_t keys = (group + 1) * group_rows;
-            return (named & own) == own && this->first + keys <= (int32_t)p.tk && first >= sees + keys - 1;
+            return (named & own) == own && !(bitmaps && named >> 16 & own) && this->first + keys <= (int32_t)p.tk &&
+                   first >= sees + keys - 1;
         }
 
         __device__ __forceinline__ void next(int32_t (&sight)[2], note &told)
@@ -206,7 +173,8 @@ struct block_columns : runs_of_queries {
             const int lane = threadIdx.x % warp_lanes, from = head;
             if (walk.copies == 1) {
                 const int32_t first = run_at();
-                const uint32_t lists = named;
+                const uint32_t lists = this->lists();
+                tell_bitmaps(told, 0);
                 const bool clears = clears_keys;
                 clears_keys = false;
                 advance();
@@ -229,8 +197,9 @@ struct block_columns : runs_of_queries {
             for (; n < walk.copies && more() && head == from; ++n) {
                 if (lane == n) {
                     first = run_at();
-                    lists = named;
+                    lists = this->lists();
                 }
+                tell_bitmaps(told, n);
                 __syncwarp();
                 advance();
             }
@@ -263,14 +232,14 @@ struct block_columns : runs_of_queries {
         return lists == 1 ? 1 : ((1u << half) - 1) << group * half;
     }
 
-    struct keys {
+    struct keys_of_lists {
         const slat_problem &p;
         const block_columns &walk;
         const int32_t first; /* of the thread's two keys, 8 apart */
         const int row;
 
-        __device__ __forceinline__ keys(const slat_problem &p, const block_columns &walk, const work_item &item,
-                                        int row, const shared_by_group &)
+        __device__ __forceinline__ keys_of_lists(const slat_problem &p, const block_columns &walk,
+                                                 const work_item &item, int row, const shared_by_group &)
             : p(p), walk(walk), first(item.first + row), row(row)
         {
         }
@@ -292,6 +261,8 @@ struct block_columns : runs_of_queries {
         }
     };
 
+    typedef std::conditional_t<bitmaps, keys_with_bitmaps<block_columns>, keys_of_lists> keys;
+
     /* Zeroes the rows of Q and dO that see none of the item's keys: 128 threads. */
     template <int chunks, int queries>
     __device__ __forceinline__ void clear_queries(const slat_problem &p, const note &told, const work_item &item,
@@ -308,9 +279,12 @@ struct block_columns : runs_of_queries {
     __device__ __forceinline__ void clear_keys(const slat_problem &p, const work_item &item, uint32_t k, uint32_t v,
                                                int group, int thread) const
     {
-        zero_rows<chunks, tile_rows>(k, v, group * group_rows, group_rows, thread, [&](int row) {
-            return item.first + row >= seen_end(p, item, row >> lists_shift);
-        });
+        if constexpr (bitmaps)
+            clear_hidden_keys<chunks>(p, *this, item, k, v, group, thread);
+        else
+            zero_rows<chunks, tile_rows>(k, v, group * group_rows, group_rows, thread, [&](int row) {
+                return item.first + row >= seen_end(p, item, row >> lists_shift);
+            });
     }
 };
 

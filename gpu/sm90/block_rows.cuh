@@ -3,16 +3,16 @@
  * They may belong to several block rows, each with a list of its own. The producer's warp merges the lists, one
  * a lane, from their ends: every tile is filled with runs of keys (the largest power of 2 that divides block_k) that
  * some of the rows list. Bad entries are left out as the general kernel does: numbers out of range or not above the one
- * before; indptr is clamped.
+ * before, bitmaps that there are not; indptr is clamped. Blocks that have bitmaps are seen in part (block_bitmaps.cuh).
  */
 #ifndef SLAT_SM90_BLOCK_ROWS_CUH
 #define SLAT_SM90_BLOCK_ROWS_CUH
-#include "runs.cuh"
+#include "block_bitmaps.cuh"
 
 namespace sm90
 {
 
-struct block_rows : runs_of_keys {
+template <bool bitmaps> struct block_rows : runs_of_keys, block_bitmaps<bitmaps> {
     int32_t block_q, block_k;  /* dense: the whole sequence is one block row of blocks of one tile */
     int32_t lists, rows_shift; /* lists of an item; log2 of the queries that share one */
     int32_t runs;              /* of a block */
@@ -27,11 +27,12 @@ struct block_rows : runs_of_keys {
         walk.lists = tile_rows >> walk.rows_shift;
         walk.cut(walk.block_k, keys, longest);
         walk.runs = walk.block_k / walk.run;
+        if constexpr (bitmaps) walk.find_bitmaps(l, NULL, walk.run);
         return walk;
     }
 
-    struct note : run_note {
-        uint32_t lists[most_runs]; /* those that name the run */
+    struct note : run_note, bitmap_note<bitmaps> {
+        uint32_t lists[most_runs]; /* those that name the run, and above 16 bits those whose block has a bitmap */
     };
 
     struct cursor {
@@ -39,9 +40,11 @@ struct block_rows : runs_of_keys {
         const block_rows &walk;
         int32_t begin, entry; /* of this lane's list: the entry in hand, down to `begin` */
         int32_t at[3];        /* what stands there, and at the two before it: fetched two steps ahead */
+        int32_t of[3];        /* their bitmaps */
         int32_t block;        /* the key block in hand; -1: the list is through */
         int32_t front, part;  /* the greatest block of all lists, and which of its runs is next; -1: none is left */
         uint32_t named;       /* lists at `front` */
+        uint32_t parted;      /* those of them that have a bitmap there */
         int32_t position;     /* of the item's first query */
 
         __device__ __forceinline__ cursor(const slat_problem &p, const block_rows &walk, const work_item &item)
@@ -62,18 +65,19 @@ struct block_rows : runs_of_keys {
                         l.indptr + slat_layout_row(&l, l.rows, item.b, item.h, p.hq, query / walk.block_q);
                     begin = min(max(row[0], 0), (int32_t)l.entries);
                     entry = min(max(row[1], 0), (int32_t)l.entries);
-                    at[1] = fetch(entry - 1);
-                    at[2] = fetch(entry - 2);
+                    fetch(1, entry - 1);
+                    fetch(2, entry - 2);
                 }
                 step();
             }
             settle();
         }
 
-        /* An entry of this lane's list; less than any before the first one. */
-        __device__ __forceinline__ int32_t fetch(int32_t e) const
+        /* Fetches an entry of this lane's list; it is less than any before the first one. */
+        __device__ __forceinline__ void fetch(int n, int32_t e)
         {
-            return e >= begin ? p.layout.indices[e] : INT32_MIN;
+            at[n] = e >= begin ? p.layout.indices[e] : INT32_MIN;
+            if constexpr (bitmaps) of[n] = e >= begin ? walk.at_entry(p.layout, e) : -1;
         }
 
         /* Takes the next good entry of this lane's list. */
@@ -85,8 +89,10 @@ struct block_rows : runs_of_keys {
                     block = entry;
                     return;
                 }
-                at[0] = at[1], at[1] = at[2], at[2] = fetch(entry - 2);
-                if (at[0] >= 0 && at[0] < p.layout.columns && at[0] > at[1]) {
+                at[0] = at[1], at[1] = at[2];
+                of[0] = of[1], of[1] = of[2];
+                fetch(2, entry - 2);
+                if (at[0] >= 0 && at[0] < p.layout.columns && at[0] > at[1] && !(bitmaps && of[0] < -1)) {
                     block = at[0];
                     return;
                 }
@@ -110,6 +116,7 @@ struct block_rows : runs_of_keys {
                 front = (int32_t)__reduce_max_sync(~0u, (unsigned)(block + 1)) - 1;
                 if (front < 0) return;
                 named = __ballot_sync(~0u, block == front);
+                parted = bitmaps ? __ballot_sync(~0u, block == front && of[0] >= 0) : 0;
                 part = walk.runs - 1;
                 while (part >= 0 && run_at() > last()) --part;
                 if (part >= 0) return;
@@ -127,6 +134,19 @@ struct block_rows : runs_of_keys {
             settle();
         }
 
+        __device__ __forceinline__ uint32_t lists() const { return named | parted << 16; }
+
+        /* Leaves a note of where the run in hand begins in each list's bitmap. */
+        __device__ __forceinline__ void tell_bitmaps(note &told, int n) const
+        {
+            if constexpr (bitmaps) {
+                const int lane = threadIdx.x % warp_lanes;
+                if (lane < walk.lists)
+                    told.bitmap[n][lane] =
+                        parted >> lane & 1 ? walk.bitmap_place(of[0], 0, part * walk.run) : no_bitmap;
+            }
+        }
+
         /* What 64 queries see of a run: those of `group` have the lists `own`, and `first` is the first one's
          * position. */
         __device__ __forceinline__ bool some(int32_t run_first, uint32_t named, uint32_t own, int32_t first) const
@@ -136,8 +156,15 @@ struct block_rows : runs_of_keys {
         __device__ __forceinline__ bool all(int32_t run_first, int32_t end, uint32_t named, uint32_t own,
                                             int32_t first) const
         {
-            return (named & own) == own && run_first + walk.run <= end &&
+            return (named & own) == own && !(bitmaps && named >> 16 & own) && run_first + walk.run <= end &&
                    (!p.layout.causal || run_first + walk.run <= first + 1);
+        }
+
+        /* Whether bitmaps may hide a key from all queries: a group that sees all keys does not wait for the other one.
+         */
+        __device__ __forceinline__ bool hides(bool parts, const int32_t (&sight)[2]) const
+        {
+            return bitmaps && parts && sight[0] != sees_all && sight[1] != sees_all;
         }
 
         __device__ __forceinline__ void next(int32_t (&sight)[2], note &told)
@@ -146,7 +173,8 @@ struct block_rows : runs_of_keys {
             const uint32_t own[2] = {walk.own_lists(0), walk.own_lists(1)};
             if (walk.copies == 1) {
                 const int32_t first = run_at(), end = min(first + walk.run, last() + 1);
-                const uint32_t lists = named;
+                const uint32_t lists = this->lists();
+                tell_bitmaps(told, 0);
                 advance();
                 if (lane) return;
                 told.first[0] = first;
@@ -160,6 +188,7 @@ struct block_rows : runs_of_keys {
                                : all(first, end, lists, own[g], from) ? sees_all
                                                                       : sees_part;
                 }
+                if (hides(lists >> 16, sight)) told.clears = true;
                 return;
             }
             int32_t first = (int32_t)p.tk, end = first; /* past the end: comes as 0 */
@@ -168,8 +197,9 @@ struct block_rows : runs_of_keys {
                 if (lane == n) {
                     first = run_at();
                     end = min(first + walk.run, last() + 1);
-                    lists = named;
+                    lists = this->lists();
                 }
+                tell_bitmaps(told, n);
                 __syncwarp();
                 advance();
             }
@@ -188,6 +218,10 @@ struct block_rows : runs_of_keys {
                 const bool whole = __all_sync(~0u, !mine || all(first, end, lists, own[g], from));
                 if (lane == 0) sight[g] = !any ? sees_none : whole ? sees_all : sees_part;
             }
+            if constexpr (bitmaps) {
+                const bool parts = __any_sync(~0u, lists >> 16);
+                if (lane == 0 && hides(parts, sight)) told.clears = true;
+            }
         }
     };
 
@@ -198,12 +232,13 @@ struct block_rows : runs_of_keys {
         return lists == 1 ? 1 : ((1u << half) - 1) << group * half;
     }
 
-    struct rows : rows_of_runs<block_rows> {
+    struct rows_of_lists : rows_of_runs<block_rows> {
         int32_t position[2];
         int list[2];
 
-        __device__ __forceinline__ rows(const slat_problem &p, const block_rows &walk, const work_item &item, int row)
-            : rows_of_runs(walk)
+        __device__ __forceinline__ rows_of_lists(const slat_problem &p, const block_rows &walk, const work_item &item,
+                                                 int row)
+            : rows_of_runs<block_rows>(walk)
         {
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
@@ -214,6 +249,7 @@ struct block_rows : runs_of_keys {
 
         __device__ __forceinline__ void mask(const note &told, uint32_t (&mask)[2]) const
         {
+            const block_rows &walk = this->walk;
             mask[0] = mask[1] = 0;
 #pragma unroll 1
             for (int n = 0; n < walk.copies; ++n) {
@@ -227,6 +263,8 @@ struct block_rows : runs_of_keys {
             }
         }
     };
+
+    typedef std::conditional_t<bitmaps, rows_with_bitmaps<block_rows>, rows_of_lists> rows;
 };
 
 } // namespace sm90

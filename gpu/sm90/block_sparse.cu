@@ -6,11 +6,19 @@
 namespace sm90
 {
 
-template <class T, int D> void enqueue(slat_session &session)
+template <class T, int D, bool bitmaps> void enqueue_blocks(slat_session &session)
 {
     constexpr int keys = tile_shape<D>::keys;
-    const block_rows walk = block_rows::of(session.problem.layout, keys, keys);
+    const auto walk = block_rows<bitmaps>::of(session.problem.layout, keys, keys);
     enqueue_forward<T, D>(session, walk, walk.run);
+}
+
+template <class T, int D> void enqueue(slat_session &session)
+{
+    if (session.problem.layout.bitmap_of)
+        enqueue_blocks<T, D, true>(session);
+    else
+        enqueue_blocks<T, D, false>(session);
 }
 
 } // namespace sm90
@@ -23,8 +31,9 @@ slat_status slat_sm90_block_sparse_check(const slat_problem &p)
 
 slat_status slat_sm90_block_layout_check(const slat_layout &l)
 {
-    if (l.bitmap_of) return sm90::unsupported("bitmap_of: bitmaps inside blocks are not served");
     if (l.entries > INT32_MAX) return sm90::unsupported("indices: more than 2^31 - 1 entries are not served");
+    if (l.bitmap_of && l.bitmap_count > INT32_MAX / (l.block_q * (l.block_k / 8)))
+        return sm90::unsupported("bitmaps: more than 2 GiB are not served");
     return SLAT_OK;
 }
 

@@ -8,20 +8,24 @@
 namespace sm90
 {
 
-template <class T, int D> void backward(slat_session &session)
+template <class T, int D, bool bitmaps> void backward_blocks(slat_session &session)
 {
     const slat_problem &p = session.problem;
     const slat_layout &l = p.layout;
     /* the layout by key block is made in workspace where the caller has none */
     const bool makes = l.indptr && !l.t_indptr && (p.grad_k.data || p.grad_v.data);
-    const simt::transposed made = makes ? simt::take_transposed(session, false) : simt::transposed{};
+    const simt::transposed made = makes ? simt::take_transposed(session, bitmaps) : simt::transposed{};
     enqueue_backward<T, D>(
-        session, sequence_tensors(), [&] { return block_rows::of(l, tile_rows, 64); },
-        [&] {
-            return block_columns::of(l, makes ? made.indptr : l.t_indptr, makes ? made.indices : l.t_indices,
-                                     grad_shape<D>::queries);
-        },
-        made);
+        session, sequence_tensors(), [&] { return block_rows<bitmaps>::of(l, tile_rows, 64); },
+        [&] { return block_columns<bitmaps>::of(l, makes ? made : simt::by_key(l), grad_shape<D>::queries); }, made);
+}
+
+template <class T, int D> void backward(slat_session &session)
+{
+    if (session.problem.layout.bitmap_of)
+        backward_blocks<T, D, true>(session);
+    else
+        backward_blocks<T, D, false>(session);
 }
 
 } // namespace sm90

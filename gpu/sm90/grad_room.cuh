@@ -126,7 +126,8 @@ template <int D, bool adds, class Walk> struct key_room {
 /* The room of grad_queries. */
 template <int D, class Walk> struct query_room {
     typedef grad_shape<D> shape;
-    static constexpr int notes = 4, items = 2, stages = 4, keys = 64;                /* half a tile is a stage */
+    static constexpr int items = 2, stages = 4, keys = 64; /* half a tile is a stage */
+    static constexpr int notes = sizeof(tile_note<Walk>) <= 512 ? 4 : 2;
     static constexpr int rows_bytes = shape::key_bytes, keys_bytes = rows_bytes / 2; /* 128 queries, 64 keys */
 
     alignas(1024) uint8_t q[rows_bytes];

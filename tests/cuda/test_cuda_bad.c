@@ -1,6 +1,7 @@
 /* Index tensors on a GPU are not read back: entries that are wrong are left out, and nothing is read or written out of
  * bounds. A spoiled layout must give what the layout without those entries gives; broken indptr, offsets and slots must
- * end as a call that touches its outputs alone. Fuzz: problems drawn at random against the definition.
+ * end as a call that touches its outputs alone. Fuzz: problems drawn at random against the definition. All of it on
+ * every backend, as far as it computes them.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,24 +13,34 @@
 #include "harness.h"
 #include "subject.h"
 
-static const char *backend;
+typedef struct {
+    const char *backend;
+    const case_problem *problem;
+    int64_t first; /* of the drawn problems */
+} row;
 
-static bool computes(problem *p, problem_pass pass, const char *what)
+static tensor_type type_of(const row *r)
+{
+    return gpu_is_general(r->backend) ? TENSOR_F32 : TENSOR_BF16;
+}
+
+static bool computes(const row *r, problem *p, problem_pass pass, const char *what)
 {
     gpu_room room = {0};
-    const slat_exec exec = gpu_exec(&room, backend, NULL);
+    const slat_exec exec = gpu_exec(&room, r->backend, NULL);
     const slat_status s = subject_call(p, pass, &exec, what);
     const bool right = gpu_room_end(&room);
+    if (s == SLAT_UNSUPPORTED && !gpu_is_general(r->backend)) return false;
     return CHECK(s == SLAT_OK, "%s: %s", what, slat_error()) &&
            CHECK(right, "%s: the device failed, or workspace overran", what);
 }
 
 /* Every pass of p, held against the twin's by the definition; backward reads o and lse as forward wrote them. */
-static void compare(problem *p, problem *expected, problem_pass last, const char *what)
+static void compare(const row *r, problem *p, problem *expected, problem_pass last, const char *what)
 {
     static const slat_exec on_scalar = {.backend = "scalar"};
     for (problem_pass pass = PASS_FORWARD; pass <= last; pass++) {
-        if (!computes(p, pass, what)) return;
+        if (!computes(r, p, pass, what)) return;
         subject_outputs(expected, pass, LAYOUT_PLAIN);
         if (pass == PASS_BACKWARD && p->op != OP_LIGHTNING) {
             tensor_copy(expected->t[ROLE_O], p->t[ROLE_O]);
@@ -100,14 +111,15 @@ static void spoil(problem *bad, problem *good, uint64_t seed)
 
 static void left_out(const void *argument)
 {
-    const case_problem *c = argument;
+    const row *r = argument;
+    const problem_parameters *of = &r->problem->p;
     for (uint64_t seed = 1; seed <= (gpu_brief() > 1 ? 1 : 6); seed++) {
-        problem *bad = gpu_host_problem(&c->p, TENSOR_F32), *good = gpu_host_problem(&c->p, TENSOR_F32);
+        problem *bad = gpu_host_problem(of, type_of(r)), *good = gpu_host_problem(of, type_of(r));
         spoil(bad, good, seed);
         problem *p = gpu_problem(bad, bad->pass, LAYOUT_PLAIN), *expected = subject_twin(good);
         char what[40];
         snprintf(what, sizeof what, "spoiled, seed %d", (int)seed);
-        compare(p, expected, bad->pass, what);
+        compare(r, p, expected, bad->pass, what);
         problem_free(p);
         problem_free(expected);
         problem_free(bad);
@@ -127,15 +139,15 @@ static void scrambled(const void *argument)
 {
     static const problem_role indexes[] = {ROLE_INDPTR,    ROLE_INDICES, ROLE_BITMAP_OF, ROLE_T_INDPTR,
                                            ROLE_T_INDICES, ROLE_T_ENTRY, ROLE_OFFSETS,   ROLE_SLOT};
-    const case_problem *c = argument;
+    const row *r = argument;
     for (uint64_t seed = 1; seed <= (gpu_brief() > 1 ? 1 : 10); seed++) {
-        problem *given = gpu_host_problem(&c->p, TENSOR_F32);
+        problem *given = gpu_host_problem(&r->problem->p, type_of(r));
         fuzz_source s = fuzz_from_seed(seed);
         for (size_t n = 0; n < sizeof indexes / sizeof *indexes; n++)
             if (fuzz_chance(&s, 60)) scramble(given->t[indexes[n]], &s);
         problem *p = gpu_problem(given, given->pass, LAYOUT_PADDED);
         for (problem_pass pass = PASS_FORWARD; pass <= given->pass; pass++)
-            if (!computes(p, pass, "scrambled")) break;
+            if (!computes(r, p, pass, "scrambled")) break;
         problem_free(p);
         problem_free(given);
     }
@@ -144,7 +156,8 @@ static void scrambled(const void *argument)
 static void drawn(const void *argument)
 {
     static const tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16};
-    const int64_t from = *(const int64_t *)argument;
+    const row *r = argument;
+    const int64_t from = r->first;
     for (int64_t n = from; n < from + (gpu_brief() > 1 ? 10 : 100); n++) {
         fuzz_source s = fuzz_from_seed((uint64_t)n + 1);
         problem_parameters parameters = fuzz_parameters(&s);
@@ -153,7 +166,7 @@ static void drawn(const void *argument)
         problem *expected = subject_twin(given), *p = gpu_problem(given, given->pass, (layout)fuzz_below(&s, LAYOUTS));
         char what[40];
         snprintf(what, sizeof what, "%s, seed %lld", problem_op_name(given->op), (long long)n + 1);
-        compare(p, expected, given->pass, what);
+        compare(r, p, expected, given->pass, what);
         problem_free(given);
         problem_free(expected);
         problem_free(p);
@@ -162,20 +175,28 @@ static void drawn(const void *argument)
 
 int main(int argc, char **argv)
 {
-    enum { DRAWS = 10000 };
+    enum { DRAWS = 10000, ROWS = 11 + DRAWS / 100 };
     static const char *const layouts[] = {"bs-ragged", "bs-bitmaps", "bs-layout-a-head", "bs-d128"};
     static const char *const any[] = {"bs-ragged", "bs-bitmaps", "bs-transposed", "bs-transposed-bitmaps",
                                       "s2",        "s2-block-7", "step-slots"};
-    static int64_t first[DRAWS / 100];
+    static row rows[GPU_BACKENDS * ROWS];
     const char *names[GPU_BACKENDS];
     gpu_begin("cuda_bad");
-    backend = names[gpu_backends(names) - 1]; /* the general one, which all others may leave work to */
-    for (size_t n = 0; n < sizeof layouts / sizeof *layouts; n++)
-        harness_add(left_out, find(layouts[n]), "left out %s", layouts[n]);
-    for (size_t n = 0; n < sizeof any / sizeof *any; n++) harness_add(scrambled, find(any[n]), "scrambled %s", any[n]);
-    for (int n = 0; n < DRAWS / 100; n++) {
-        first[n] = n * 100;
-        harness_add(drawn, &first[n], "drawn %d", n);
+    const int32_t backends = gpu_backends(names);
+    row *r = rows;
+    for (int32_t b = backends - 1; b >= 0; b--) { /* first the general one, which all others may leave work to */
+        for (size_t n = 0; n < sizeof layouts / sizeof *layouts; n++) {
+            *r = (row){names[b], find(layouts[n]), 0};
+            harness_add(left_out, r++, "left out %s %s", layouts[n], names[b]);
+        }
+        for (size_t n = 0; n < sizeof any / sizeof *any; n++) {
+            *r = (row){names[b], find(any[n]), 0};
+            harness_add(scrambled, r++, "scrambled %s %s", any[n], names[b]);
+        }
+        for (int n = 0; n < DRAWS / 100; n++) {
+            *r = (row){names[b], NULL, n * 100};
+            harness_add(drawn, r++, "drawn %d %s", n, names[b]);
+        }
     }
     return harness_main("cuda_bad", argc, argv);
 }
