@@ -14,10 +14,13 @@ static const tensor_type types[TYPES] = {TENSOR_F32, TENSOR_BF16, TENSOR_F16, TE
 
 static void help(void)
 {
-    printf("usage: slat info [--json]\n\n"
-           "Shows this machine, the backends of each device with their ranks (the highest that can computes; rank 0 is "
-           "not\n"
-           "on this machine), and which kernel would serve each primitive, pass and type at a representative shape.\n");
+    printf(
+        "usage: slat info [--json]\n\n"
+        "Shows this machine, the backends of each device with their ranks (the highest that can computes; rank 0 is "
+        "not\n"
+        "on this machine), and which kernel would serve each primitive, pass and type at a representative shape, with "
+        "one\n"
+        "query, with 256 channels and with bitmaps.\n");
 }
 
 /* What the library plans for one cell of the table. */
@@ -27,15 +30,20 @@ typedef struct {
     bool general; /* by the backend that serves everything */
 } cell;
 
-/* 4 heads of width 128, 512 tokens (or a grid of 16 x 32); decode has one query. */
-static problem_parameters representative(problem_op op, problem_pass pass, tensor_type type, bool decode)
+typedef enum { USUAL, ONE_QUERY, WIDE, BITMAPS } variant;
+
+/* 4 heads of width 128, 512 tokens (or a grid of 16 x 32), or a variant of that. */
+static problem_parameters representative(problem_op op, problem_pass pass, tensor_type type, variant v)
 {
     problem_parameters x = {.op = op, .pass = pass, .type = type, .b = 1, .tq = {512}, .hq = 4, .d = 128};
+    const bool decode = v == ONE_QUERY;
+    if (v == WIDE) x.d = 256;
     switch (op) {
     case OP_BLOCK_SPARSE:
         x.block_sparse.block_q = 64;
         x.block_sparse.causal = 1;
         x.block_sparse.density = .3;
+        x.block_sparse.bitmaps = v == BITMAPS ? .5 : 0;
         break;
     case OP_NEIGHBORHOOD:
         x.ndim = decode ? 1 : 2;
@@ -107,45 +115,54 @@ static void cell_text(const cell *c, char text[CELL])
 typedef struct {
     problem_op op;
     problem_pass pass;
-    bool decode;
+    variant variant;
 } line;
 
-/* The rows of the table: every primitive and pass, and the decode step of those that have one. */
+enum { LINES = 6 * OP_COUNT };
+
+/* The rows of the table: every primitive and pass, and the variants of those that have them. */
 static int table_lines(line *lines)
 {
     int count = 0;
-    for (int op = 0; op < OP_COUNT; op++) {
-        lines[count++] = (line){(problem_op)op, PASS_FORWARD, false};
-        if (problem_is_softmax((problem_op)op)) lines[count++] = (line){(problem_op)op, PASS_FORWARD, true};
-        if (problem_has_pass((problem_op)op, PASS_BACKWARD))
-            lines[count++] = (line){(problem_op)op, PASS_BACKWARD, false};
-    }
+    for (int op = 0; op < OP_COUNT; op++)
+        for (int v = USUAL; v <= BITMAPS; v++)
+            for (problem_pass pass = PASS_FORWARD; pass <= PASS_BACKWARD; pass++) {
+                const bool has =
+                    v == USUAL || (v == BITMAPS ? op == OP_BLOCK_SPARSE : problem_is_softmax((problem_op)op));
+                if (!has || !problem_has_pass((problem_op)op, pass) || (v == ONE_QUERY && pass == PASS_BACKWARD))
+                    continue;
+                lines[count++] = (line){(problem_op)op, pass, (variant)v};
+            }
     return count;
 }
 
 static const char *line_name(const line *l)
 {
-    return l->decode ? "one query" : problem_pass_name(l->pass);
+    static const char *const names[][2] = {{"forward", "backward"},
+                                           {"one query", ""},
+                                           {"D 256 forward", "D 256 backward"},
+                                           {"bitmaps forward", "bitmaps backward"}};
+    return names[l->variant][l->pass == PASS_BACKWARD];
 }
 
 static void print_table(DLDevice device)
 {
-    line lines[3 * OP_COUNT];
-    static char text[3 * OP_COUNT][TYPES][CELL];
+    line lines[LINES];
+    static char text[LINES][TYPES][CELL];
     int width[TYPES] = {0};
     const int count = table_lines(lines);
     for (int i = 0; i < count * TYPES; i++) {
         const line *l = &lines[i / TYPES];
-        const problem_parameters x = representative(l->op, l->pass, types[i % TYPES], l->decode);
+        const problem_parameters x = representative(l->op, l->pass, types[i % TYPES], l->variant);
         const cell c = plan_cell(&x, l->pass, device);
         cell_text(&c, text[i / TYPES][i % TYPES]);
         const int length = (int)strlen(text[i / TYPES][i % TYPES]);
         if (length > width[i % TYPES]) width[i % TYPES] = length;
     }
-    printf("\n  %-14s  %-9s", "primitive", "pass");
+    printf("\n  %-14s  %-16s", "primitive", "pass");
     for (int t = 0; t < TYPES; t++) printf("  %-*s", t + 1 < TYPES ? width[t] : 0, tensor_type_name(types[t]));
     for (int i = 0; i < count; i++) {
-        printf("\n  %-14s  %-9s", problem_op_name(lines[i].op), line_name(&lines[i]));
+        printf("\n  %-14s  %-16s", problem_op_name(lines[i].op), line_name(&lines[i]));
         for (int t = 0; t < TYPES; t++) printf("  %-*s", t + 1 < TYPES ? width[t] : 0, text[i][t]);
     }
     printf("\n  * the general backend, which serves whatever the others leave; - not served\n");
@@ -153,12 +170,12 @@ static void print_table(DLDevice device)
 
 static cJSON *json_table(DLDevice device)
 {
-    line lines[3 * OP_COUNT];
+    line lines[LINES];
     const int count = table_lines(lines);
     cJSON *table = cJSON_CreateArray();
     for (int i = 0; i < count * TYPES; i++) {
         const line *l = &lines[i / TYPES];
-        const problem_parameters x = representative(l->op, l->pass, types[i % TYPES], l->decode);
+        const problem_parameters x = representative(l->op, l->pass, types[i % TYPES], l->variant);
         const cell c = plan_cell(&x, l->pass, device);
         cJSON *item = cJSON_CreateObject();
         cJSON_AddStringToObject(item, "primitive", problem_op_name(l->op));
@@ -217,7 +234,7 @@ static void json_device(cJSON *devices, DLDevice device, const char *name)
 /* Why device 0 has no usable backend, in the library's words. */
 static const char *no_cuda(void)
 {
-    const problem_parameters x = representative(OP_BLOCK_SPARSE, PASS_FORWARD, TENSOR_F32, false);
+    const problem_parameters x = representative(OP_BLOCK_SPARSE, PASS_FORWARD, TENSOR_F32, USUAL);
     const cell c = plan_cell(&x, PASS_FORWARD, (DLDevice){kDLCUDA, 0});
     return c.status == SLAT_OK ? "" : slat_error();
 }

@@ -4,6 +4,7 @@
 #include "any/softmax_rows.h"
 #include "attention.cuh"
 #include "grad_keys.cuh"
+#include "grad_keys_wide.cuh"
 #include "grad_queries.cuh"
 #include "grad_rows.h"
 
@@ -14,20 +15,22 @@ inline slat_status check_backward(const slat_problem &p)
 {
     SLAT_TRY(check_tensors(p));
     if (p.d % 8) return unsupported("q: rows of a width that is no multiple of 8 channels are not served in backward");
-    if (p.d > 128 || p.dv > 128) return unsupported("backward of more than 128 channels is not served");
     if (p.o.type != p.type) return unsupported("o: f32 is not served in backward");
     return SLAT_OK;
 }
 
 /* Calls choose(type, width), which gives a function, for the call's type and width: those that backward has. */
-template <class Choose> void for_grad_shape(slat_session &session, const Choose &choose)
+template <bool wide, class Choose> void for_grad_shape(slat_session &session, const Choose &choose)
 {
     const slat_problem &p = session.problem;
+    const int channels = channels_of(p);
     const auto of_type = [&](auto type) {
-        if (p.d <= 64 && p.dv <= 64)
-            choose(type, std::integral_constant<int, 64>())(session);
-        else
-            choose(type, std::integral_constant<int, 128>())(session);
+        if (channels <= 64) return choose(type, std::integral_constant<int, 64>())(session);
+        if (channels <= 128) return choose(type, std::integral_constant<int, 128>())(session);
+        if constexpr (wide) {
+            if (channels <= 192) return choose(type, std::integral_constant<int, 192>())(session);
+            return choose(type, std::integral_constant<int, 256>())(session);
+        }
     };
     if (p.type == SLAT_BF16)
         of_type(__nv_bfloat16());
@@ -148,6 +151,15 @@ struct sequence_tensors {
     }
 };
 
+/* The work of a kernel by key, `tiles` items a head; its blocks. */
+inline int64_t count_key_items(slat_session &session, const slat_problem &p, int64_t tiles, grad_call &call)
+{
+    const int64_t work = tiles * p.b * p.hk;
+    if (work > INT32_MAX / 2) session.refuse("more than 2^30 tiles of keys are not served");
+    call.tiles = (int32_t)tiles;
+    return slat_min(work, session.processors());
+}
+
 /* p: of this launch. */
 template <class T, int D, bool adds, class Tensors, class Columns>
 void launch_grad_keys(slat_session &session, const Tensors &tensors, const slat_problem &p, const Columns &walk,
@@ -165,16 +177,32 @@ void launch_grad_keys(slat_session &session, const Tensors &tensors, const slat_
         session.refuse(no_map);
         return;
     }
-    const int64_t tiles = tensors.items(p, walk, true), work = tiles * p.b * p.hk;
-    const int64_t blocks = slat_min(work, session.processors());
-    if (work > INT32_MAX / 2) {
-        session.refuse("more than 2^30 tiles of keys are not served");
-        return;
-    }
-    call.tiles = (int32_t)tiles;
+    const int64_t blocks = count_key_items(session, p, tensors.items(p, walk, true), call);
     static_assert(sizeof(key_room<D, adds, Columns>) <= most_room, "shared memory");
     session.launch_early(grad_keys<T, D, adds, Columns>, blocks, softmax_threads, sizeof(key_room<D, adds, Columns>), p,
                          walk, call, q, k, v, grad_o, grad_k, grad_v);
+}
+
+/* Of wide heads: dV or dK alone. */
+template <class T, int D, bool values, class Tensors, class Columns>
+void launch_grad_keys_wide(slat_session &session, const Tensors &tensors, const slat_problem &p, const Columns &walk,
+                           grad_call call, int32_t *counter)
+{
+    const slat_view views[] = {session.mapped(p.q), session.mapped(p.k), session.mapped(p.v), session.mapped(p.grad_o)};
+    CUtensorMap q, k, v, grad_o;
+    if (!tensors.map(&q, views[0], p, walk, false, p.d, boxes::of_runs) ||
+        !tensors.map(&k, views[1], p, walk, true, p.d, boxes::of_items) ||
+        !tensors.map(&v, views[2], p, walk, true, p.dv, boxes::of_items) ||
+        !tensors.map(&grad_o, views[3], p, walk, false, p.dv, boxes::of_runs)) {
+        session.refuse(no_map);
+        return;
+    }
+    const int64_t blocks = count_key_items(session, p, tensors.items(p, walk, true), call);
+    typedef wide_key_room<D, values, Columns> room;
+    static_assert(sizeof(room) <= most_room, "shared memory");
+    call.next = counter;
+    session.launch_wide(grad_keys_wide<T, D, values, Columns>, blocks, softmax_threads, sizeof(room), p, walk, call, q,
+                        k, v, grad_o);
 }
 
 template <class T, int D, class Tensors, class Rows>
@@ -220,7 +248,8 @@ void enqueue_backward(slat_session &session, const Tensors &tensors, const Rows 
     if (p.grad_q.data && keys) plan_sums<D>(session, first, work, call);
     constexpr bool fits = sizeof(key_room<D, true, decltype(columns())>) <= most_room;
     const bool adds = fits && p.grad_q.data && keys && may_add<D>(session, first, work, call);
-    const int32_t counters = adds ? count_counters(call) : 2;
+    constexpr bool wide = query_room<D, decltype(rows())>::wide;
+    const int32_t counters = adds ? count_counters(call) : 3;
     if (p.grad_sink.data) simt::enqueue_grad_sink(session, simt::enqueue_shift(session));
     grad_start start = {};
     start.layout = layout;
@@ -241,8 +270,13 @@ void enqueue_backward(slat_session &session, const Tensors &tensors, const Rows 
             continue;
         }
         if (p.grad_q.data) launch_grad_queries<T, D>(session, tensors, part, rows(), own, own.next + 1);
-        own.beside = p.grad_q.data;
-        if (keys) launch_grad_keys<T, D, false>(session, tensors, part, columns(), own);
+        if constexpr (wide) {
+            if (p.grad_v.data) launch_grad_keys_wide<T, D, true>(session, tensors, part, columns(), own, own.next);
+            if (p.grad_k.data) launch_grad_keys_wide<T, D, false>(session, tensors, part, columns(), own, own.next + 2);
+        } else {
+            own.beside = p.grad_q.data;
+            if (keys) launch_grad_keys<T, D, false>(session, tensors, part, columns(), own);
+        }
     }
 }
 

@@ -36,13 +36,12 @@ __device__ __forceinline__ work_item key_item(const slat_problem &p, const Walk 
     return item;
 }
 
-template <int D, bool adds, class Walk>
-__device__ __forceinline__ void load_key_items(key_room<D, adds, Walk> &s, const slat_problem &p, const Walk &walk,
-                                               const grad_call &call, const CUtensorMap &q, const CUtensorMap &k,
-                                               const CUtensorMap &v, const CUtensorMap &grad_o)
+template <int D, class room, class Walk>
+__device__ __forceinline__ void load_key_items(room &s, const slat_problem &p, const Walk &walk, const grad_call &call,
+                                               const CUtensorMap &q, const CUtensorMap &k, const CUtensorMap &v,
+                                               const CUtensorMap &grad_o)
 {
     typedef grad_shape<D> shape;
-    typedef key_room<D, adds, Walk> room;
     const int lane = threadIdx.x % warp_lanes;
     const int32_t rows = call.rows.count;
     ring<room::queries> query;
@@ -76,8 +75,10 @@ __device__ __forceinline__ void load_key_items(key_room<D, adds, Walk> &s, const
             if (lane == 0) {
                 barrier_expect(&s.k_full, shape::key_bytes);
                 walk.template load_keys<shape::chunks>(p, s.k, &k, &s.k_full, item);
-                barrier_expect(&s.v_full, shape::key_bytes);
-                walk.template load_keys<shape::chunks>(p, s.v, &v, &s.v_full, item);
+                if (room::has_values) {
+                    barrier_expect(&s.v_full, shape::key_bytes);
+                    walk.template load_keys<shape::chunks>(p, s.v, &v, &s.v_full, item);
+                }
             }
         }
         at = grad.slot;

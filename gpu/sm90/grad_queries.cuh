@@ -9,6 +9,7 @@
 #ifndef SLAT_SM90_GRAD_QUERIES_CUH
 #define SLAT_SM90_GRAD_QUERIES_CUH
 #include "grad_groups.cuh"
+#include "grad_queries_wide.cuh"
 #include "softmax_produce.cuh"
 #include "softmax_state.cuh"
 
@@ -24,7 +25,7 @@ __device__ __forceinline__ void load_query_tiles(query_room<D, Walk> &s, const s
     typedef query_room<D, Walk> room;
     constexpr int chunks = grad_shape<D>::chunks;
     const int lane = threadIdx.x % warp_lanes;
-    ring<room::stages> stage;
+    ring<values ? room::v_stages : room::k_stages> stage;
     uint32_t rows_parity = 0;
     for (ring<room::notes> note;; note.advance()) {
         const tile_note<Walk> &told = s.note[note.slot];
@@ -123,7 +124,7 @@ template <class T, int D, class Walk> struct query_consumer {
     /* dQ += dS K of the keys before. */
     __device__ __forceinline__ void add_keys()
     {
-        const uint32_t k = operand(shared_address(s.k[(keys - 1) % room::stages]), room::keys * row_bytes);
+        const uint32_t k = operand(shared_address(s.k[(keys - 1) % room::k_stages]), room::keys * row_bytes);
         wgmma_fence();
 #pragma unroll
         for (int i = 0; i < 4; ++i)
@@ -131,30 +132,35 @@ template <class T, int D, class Walk> struct query_consumer {
         wgmma_commit();
     }
 
+    /* Waits for the values of half a tile, whose keys have come; rows that no query of the item sees are cleared, of
+     * both, for a product has their NaN as a right operand. */
+    __device__ __forceinline__ void take_values(const work_item &item)
+    {
+        const int at = keys % room::v_stages;
+        const tile_note<Walk> &told = s.note[tile % room::notes];
+        barrier_wait(&s.v_full[at], keys / room::v_stages & 1);
+        if (all) return;
+        const typename Walk::rows rows(p, walk, item, row());
+        if (!rows.clears(told.tile)) return;
+        const int from = half * (walk.copies >> 1);
+        for (uint8_t *rows_of : {s.k[keys % room::k_stages], s.v[at]})
+            rows.template clear<grad_shape<D>::chunks, room::keys>(told.tile, shared_address(rows_of), thread(),
+                                                                   group_threads, from);
+        proxy_fence();
+        named_sync(4 + group, group_threads);
+    }
+
     /* Half a tile, but for the end of the product before: dS, in f32, comes to be in `scores`. */
     template <bool first> __device__ __forceinline__ void take_keys(const work_item &item, float (&scores)[32])
     {
-        const int at = keys % room::stages;
-        const tile_note<Walk> &told = s.note[tile % room::notes];
         float grad_p[32];
-        barrier_wait(&s.v_full[at], keys / room::stages & 1);
-        if (!all) {
-            const typename Walk::rows rows(p, walk, item, row());
-            if (rows.clears(told.tile)) { /* of both, for a product has their NaN as a right operand */
-                const int from = half * (walk.copies >> 1);
-                for (uint8_t *keys : {s.k[at], s.v[at]})
-                    rows.template clear<grad_shape<D>::chunks, room::keys>(told.tile, shared_address(keys), thread(),
-                                                                           group_threads, from);
-                proxy_fence();
-                named_sync(4 + group, group_threads);
-            }
-        }
+        take_values(item);
         if (!Walk::grouped) turn.take();
         wgmma_fence();
-        products(scores, q, operand(shared_address(s.k[at])));
+        products(scores, q, operand(shared_address(s.k[keys % room::k_stages])));
         wgmma_commit();
         wgmma_fence();
-        products(grad_p, grad_o, operand(shared_address(s.v[at])));
+        products(grad_p, grad_o, operand(shared_address(s.v[keys % room::v_stages])));
         wgmma_commit();
         if (!first) add_keys();
         if (!Walk::grouped) turn.give();
@@ -178,7 +184,7 @@ template <class T, int D, class Walk> struct query_consumer {
         for (int i = 0; i < 32; ++i) scores[i] = exp2_fast(fmaf(scores[i], call.scale_2, -lse[i >> 1 & 1]));
         wgmma_wait<first ? 0 : 1>();
         __syncwarp();
-        arrive(&s.v_empty[keys % room::stages]);
+        arrive(&s.v_empty[keys % room::v_stages]);
 #pragma unroll
         for (int i = 0; i < 32; ++i) scores[i] *= grad_p[i] - delta[i >> 1 & 1];
         if (!all) { /* here, for what a row does not see may be NaN in both */
@@ -204,7 +210,7 @@ template <class T, int D, class Walk> struct query_consumer {
         wgmma_wait<first ? 0 : 1>();
         wgmma_ended(grad_p);
         __syncwarp();
-        arrive(&s.v_empty[keys % room::stages]);
+        arrive(&s.v_empty[keys % room::v_stages]);
         look(); /* again, for there are no registers to keep it */
         rows.differentiate(scores, grad_p, delta);
         rows.write(walk.numbers(p, item, block()), row());
@@ -215,20 +221,20 @@ template <class T, int D, class Walk> struct query_consumer {
     {
         wgmma_wait<0>();
         __syncwarp();
-        if (!first) arrive(&s.k_empty[(keys - 2) % room::stages]);
+        if (!first) arrive(&s.k_empty[(keys - 2) % room::k_stages]);
         pack_weights<T>(grad_s, scores);
     }
 
     /* Half a tile of which the group's queries see nothing. */
     __device__ __forceinline__ void pass_keys()
     {
-        const int at = keys % room::stages;
-        barrier_wait(&s.v_full[at], keys / room::stages & 1);
-        turn.take();
-        turn.give();
+        const int at = keys % room::v_stages;
+        barrier_wait(&s.v_full[at], keys / room::v_stages & 1);
+        if (!room::wide) turn.take();
+        if (!room::wide) turn.give();
         __syncwarp();
         arrive(&s.v_empty[at]);
-        arrive(&s.k_empty[at]);
+        arrive(&s.k_empty[keys % room::k_stages]);
     }
 
     /* Waits for the note of the tile in hand. */
@@ -244,6 +250,11 @@ template <class T, int D, class Walk> struct query_consumer {
         half = 0;
     }
 
+    __device__ __forceinline__ void take_keys_in_hand() const
+    {
+        barrier_wait(&s.k_full[keys % room::k_stages], keys / room::k_stages & 1);
+    }
+
     /* Leaves half a tile and waits for the keys of the next one; false: the item has none. */
     __device__ __forceinline__ bool advance()
     {
@@ -254,7 +265,7 @@ template <class T, int D, class Walk> struct query_consumer {
             if (!more) return false;
             take_note();
         }
-        barrier_wait(&s.k_full[keys % room::stages], keys / room::stages & 1);
+        take_keys_in_hand();
         return true;
     }
 
@@ -314,7 +325,7 @@ template <class T, int D, class Walk> struct query_consumer {
                 take_note(); /* whose loads have come: so have those of the rows before, which no arrival may overtake
                               */
                 barrier_arrive(&s.rows_empty);
-                barrier_wait(&s.k_full[keys % room::stages], keys / room::stages & 1);
+                take_keys_in_hand();
 #pragma unroll 1
                 for (bool left = true; left;) {
                     if (none) {
@@ -335,7 +346,7 @@ template <class T, int D, class Walk> struct query_consumer {
                     add_keys();
                     wgmma_wait<0>();
                     __syncwarp();
-                    arrive(&s.k_empty[(keys - 1) % room::stages]);
+                    arrive(&s.k_empty[(keys - 1) % room::k_stages]);
                 }
             }
             if (walk.writes) write(map, item);
@@ -359,10 +370,10 @@ __global__ void __launch_bounds__(softmax_threads, 1)
     constexpr int consumers = 8; /* warps */
     if (threadIdx.x == 0) {
         barrier_init(&s.rows_full, 1), barrier_init(&s.rows_empty, 2 * group_threads);
-        for (int i = 0; i < s.stages; ++i) {
+        for (int i = 0; i < s.k_stages; ++i)
             barrier_init(&s.k_full[i], warp_lanes), barrier_init(&s.k_empty[i], consumers);
+        for (int i = 0; i < s.v_stages; ++i)
             barrier_init(&s.v_full[i], warp_lanes), barrier_init(&s.v_empty[i], consumers);
-        }
         for (int i = 0; i < s.items; ++i)
             barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], 2 * group_threads);
         for (int i = 0; i < s.notes; ++i)
@@ -383,7 +394,10 @@ __global__ void __launch_bounds__(softmax_threads, 1)
         if (warp == 2) load_query_tiles<D, true>(s, p, walk, q, grad_o, v);
     } else {
         registers_take<240>();
-        query_consumer<T, D, Walk>(s, p, walk, call, group - 1).run(grad_q);
+        if constexpr (s.wide)
+            wide_query_consumer<T, D, query_consumer<T, D, Walk>>(s, p, walk, call, group - 1).run();
+        else
+            query_consumer<T, D, Walk>(s, p, walk, call, group - 1).run(grad_q);
     }
 }
 

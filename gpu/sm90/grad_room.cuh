@@ -102,6 +102,7 @@ template <int D, bool adds, class Walk> struct key_room {
     static constexpr int notes = 8, items = 2;
     static constexpr int queries = D > 64 ? 3 : 2, grads = 2, outs = adds ? 1 : 2;     /* buffers */
     static constexpr int number_bytes = (Walk::grouped ? 3 : 1) * shape::number_bytes; /* and of each group's block */
+    static constexpr bool has_values = true;
 
     alignas(1024) uint8_t k[shape::key_bytes];
     alignas(1024) uint8_t v[shape::key_bytes];
@@ -123,20 +124,22 @@ template <int D, bool adds, class Walk> struct key_room {
     tile_note<Walk> note[notes];
 };
 
-/* The room of grad_queries. */
+/* The room of grad_queries. Wide heads leave room for few keys, and none for dQ. */
 template <int D, class Walk> struct query_room {
     typedef grad_shape<D> shape;
-    static constexpr int items = 2, stages = 4, keys = 64; /* half a tile is a stage */
+    static constexpr bool wide = D > 128;
+    static constexpr int k_stages = wide ? 2 : 4, v_stages = D > 192 ? 1 : k_stages; /* of half a tile */
+    static constexpr int items = 2, keys = 64;
     static constexpr int notes = sizeof(tile_note<Walk>) <= 512 ? 4 : 2;
     static constexpr int rows_bytes = shape::key_bytes, keys_bytes = rows_bytes / 2; /* 128 queries, 64 keys */
 
     alignas(1024) uint8_t q[rows_bytes];
     alignas(1024) uint8_t grad_o[rows_bytes];
-    alignas(1024) uint8_t k[stages][keys_bytes];
-    alignas(1024) uint8_t v[stages][keys_bytes];
-    alignas(1024) uint8_t out[2][keys_bytes]; /* dQ of each group */
+    alignas(1024) uint8_t k[k_stages][keys_bytes];
+    alignas(1024) uint8_t v[v_stages][keys_bytes];
+    alignas(wide ? 8 : 1024) uint8_t out[2][wide ? 8 : keys_bytes]; /* dQ of each group */
     uint64_t rows_full, rows_empty;
-    uint64_t k_full[stages], k_empty[stages], v_full[stages], v_empty[stages];
+    uint64_t k_full[k_stages], k_empty[k_stages], v_full[v_stages], v_empty[v_stages];
     uint64_t item_full[items], item_empty[items];
     uint64_t note_full[notes], note_empty[notes];
     work_item item[items];

@@ -160,6 +160,7 @@ template <class T, int D> void landmark_backward(slat_session &session)
 slat_status slat_sm90_landmark_backward_check(const slat_problem &p)
 {
     SLAT_TRY(sm90::check_backward(p));
+    if (p.d > 128 || p.dv > 128) return sm90::unsupported("backward of more than 128 channels is not served");
     if (p.scale < 0) return sm90::unsupported("scale: negative ones are not served");
     if (p.landmark_block < 8 || p.landmark_block > sm90::chunk)
         return sm90::unsupported("block: fewer than 8 tokens, or more than 64, are not served in backward");
@@ -168,7 +169,7 @@ slat_status slat_sm90_landmark_backward_check(const slat_problem &p)
 
 void slat_sm90_landmark_backward(slat_session &session)
 {
-    sm90::for_grad_shape(session, [](auto type, auto channels) {
+    sm90::for_grad_shape<false>(session, [](auto type, auto channels) {
         return sm90::landmark_backward<decltype(type), decltype(channels)::value>;
     });
 }

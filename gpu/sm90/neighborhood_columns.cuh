@@ -75,6 +75,13 @@ template <bool LINE> struct neighborhood_columns : neighborhood<LINE> {
                  place_of(told, n, 1, 0), deep ? place_of(told, n, 0, 0) : head, deep ? head : b);
     }
 
+    __device__ __forceinline__ bool key_place(const slat_problem &p, const work_item &item, int row,
+                                              slat_point &at) const
+    {
+        at = this->point(p, item, row);
+        return at.z < p.window[2].length && at.y < p.window[1].length && at.x < p.window[0].length;
+    }
+
     template <int chunks>
     __device__ __forceinline__ void load_keys(const slat_problem &p, uint8_t *to, const CUtensorMap *map,
                                               uint64_t *barrier, const work_item &item) const

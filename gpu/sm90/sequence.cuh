@@ -29,6 +29,14 @@ struct sequence {
         return at.z < p.tq;
     }
 
+    /* Where key `row` of an item stands; false past the last one. */
+    static __device__ __forceinline__ bool key_place(const slat_problem &p, const work_item &item, int row,
+                                                     slat_point &at)
+    {
+        at = slat_at(0, 0, item.first + row);
+        return at.z < p.tk;
+    }
+
     template <int chunks>
     static __device__ __forceinline__ void load_queries(const slat_problem &, uint8_t *to, const CUtensorMap *map,
                                                         uint64_t *barrier, const work_item &item)

@@ -82,6 +82,13 @@ struct shard_columns : runs_of_queries {
         return b * block + (part << slice_shift);
     }
 
+    __device__ __forceinline__ bool key_place(const slat_problem &p, const work_item &item, int row,
+                                              slat_point &at) const
+    {
+        at = slat_at(0, 0, key(item, row >> slice_shift) + (row & (slice - 1)));
+        return at.z < p.tk;
+    }
+
     /* The last position that sees a key, or one behind all queries. */
     __device__ __forceinline__ int32_t until(const slat_problem &p, const work_item &item, int32_t key) const
     {
