@@ -11,10 +11,10 @@ constexpr int slat_block = 256; /* threads of a block, where a kernel does not s
  */
 template <class... P> cudaError_t slat_load(void (*kernel)(P...), size_t shared)
 {
+    if (shared > 48 * 1024)
+        return cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
     cudaFuncAttributes attributes;
-    const cudaError_t error = cudaFuncGetAttributes(&attributes, (const void *)kernel);
-    if (error != cudaSuccess || shared <= 48 * 1024) return error;
-    return cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+    return cudaFuncGetAttributes(&attributes, (const void *)kernel);
 }
 
 /* early: it may begin before the kernel before it has ended, and says itself where it waits for that one. */
