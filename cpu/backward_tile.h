@@ -6,7 +6,7 @@
 
 /* What a worker holds. */
 typedef struct {
-    slat_tile tile, ahead; /* ahead: the next tile of the item, where its strips are not 0 */
+    slat_tile tiles[2], *tile, *ahead; /* ahead: the next tile of the item, where its strips are not 0 */
     int64_t index_ahead;
     slat_step step, next;
     slat_sight sight;
@@ -83,10 +83,10 @@ static void load_tile(const backward *f, bench *w, int64_t index, int with_q, in
     double *sink = p->grad_sink.data && with_q && w->side != 1 ? f->sink + index * group : NULL;
     int64_t lane = 0;
     if (sink) memset(sink, 0, (size_t)group * sizeof *sink);
-    for (int32_t s = 0; s < w->tile.strips; lane += w->tile.strip[s++].wide) {
-        const slat_strip *strip = w->tile.strip + s;
+    for (int32_t s = 0; s < w->tile->strips; lane += w->tile->strip[s++].wide) {
+        const slat_strip *strip = w->tile->strip + s;
         slat_rows *rows = w->rows + s;
-        const uint64_t live = any || sink ? load_statistics(p, w->tile.b, strip, rows, sink) : 0;
+        const uint64_t live = any || sink ? load_statistics(p, w->tile->b, strip, rows, sink) : 0;
         rows->q_lanes = w->q_lanes + lane * p->d;
         rows->o_lanes = w->o_lanes + lane * p->dv;
         rows->q = w->q + lane * f->ld;
@@ -94,10 +94,10 @@ static void load_tile(const backward *f, bench *w, int64_t index, int with_q, in
         rows->grad_q[0] = w->grad_q + lane * f->ld;
         rows->grad_q[1] = rows->grad_q[0] + f->cut->lanes * f->ld;
         if (!any) continue;
-        query_lanes(rows->q_lanes, &p->q, w->tile.b, strip, live, p->d, f->sign);
-        query_lanes(rows->o_lanes, &p->grad_o, w->tile.b, strip, live, p->dv, 1);
-        query_rows(rows->q, f->ld, &p->q, w->tile.b, strip, live, p->d);
-        query_rows(rows->grad_o, f->ldv, &p->grad_o, w->tile.b, strip, live, p->dv);
+        query_lanes(rows->q_lanes, &p->q, w->tile->b, strip, live, p->d, f->sign);
+        query_lanes(rows->o_lanes, &p->grad_o, w->tile->b, strip, live, p->dv, 1);
+        query_rows(rows->q, f->ld, &p->q, w->tile->b, strip, live, p->d);
+        query_rows(rows->grad_o, f->ldv, &p->grad_o, w->tile->b, strip, live, p->dv);
     }
     memset(w->grad_q, 0, (size_t)(2 * f->cut->lanes * f->ld) * sizeof(float));
 }
@@ -128,17 +128,17 @@ static void store_row(const backward *f, const slat_tile *tile, const slat_strip
 static void store_tile(const backward *f, const bench *w)
 {
     const slat_view *grad = &f->p->grad_q;
-    for (int32_t s = 0; s < w->tile.strips; s++)
-        for (int32_t l = 0; l < w->tile.strip[s].lanes; l++) {
-            const slat_strip *strip = w->tile.strip + s;
+    for (int32_t s = 0; s < w->tile->strips; s++)
+        for (int32_t l = 0; l < w->tile->strip[s].lanes; l++) {
+            const slat_strip *strip = w->tile->strip + s;
             float *before = w->rows[s].grad_q[0] + l * f->ld, *behind = w->rows[s].grad_q[1] + l * f->ld;
             if (w->side == BOTH)
-                store_row(f, &w->tile, strip, l, before, behind);
+                store_row(f, w->tile, strip, l, before, behind);
             else if (w->side == 0 && kept_sides(f->p) == 1)
-                unpack_row(row_to(grad, w->tile.b, strip->at[l], slat_lane_head(strip, l)), grad->type, before, 1,
+                unpack_row(row_to(grad, w->tile->b, strip->at[l], slat_lane_head(strip, l)), grad->type, before, 1,
                            f->p->d);
             else
-                memcpy(half_row(f, &w->tile, strip, l, w->side), w->side ? behind : before,
+                memcpy(half_row(f, w->tile, strip, l, w->side), w->side ? behind : before,
                        (size_t)f->ld * sizeof(float));
         }
 }
@@ -164,11 +164,11 @@ static void join_tile(const backward *f, const slat_tile *tile)
 static void step_of_strip(const backward *f, bench *w, int32_t s, gemm_scalars keys, gemm_rows key_vectors,
                           gemm_scalars values, int with_q)
 {
-    const slat_strip *strip = w->tile.strip + s;
+    const slat_strip *strip = w->tile->strip + s;
     slat_rows *rows = w->rows + s;
     slat_group group[GROUPS];
     const slat_step_kind kind = w->step.kind;
-    if (!f->cut->walk->sight(f->cut, &w->tile, strip, &w->step, &w->sight)) return;
+    if (!f->cut->walk->sight(f->cut, w->tile, strip, &w->step, &w->sight)) return;
     const int32_t groups = slat_groups(strip, &w->step, &w->sight, group);
     if (kind == SLAT_INNER && w->step.piece[0].first.z % f->p->landmark_block == 0) inner_clear(rows);
     for (int32_t g = 0; g < groups; g++) {
@@ -207,7 +207,7 @@ static void step_of_strip(const backward *f, bench *w, int32_t s, gemm_scalars k
 static void plan_fetches(const backward *f, bench *w, int queries, int more)
 {
     const slat_problem *p = f->p;
-    const slat_tile *tile = &w->tile;
+    const slat_tile *tile = w->tile;
     int64_t chunks = 0;
     for (int32_t s = 0; s < tile->strips; s++) {
         const int64_t lanes = tile->strip[s].lanes, vectors = tile->strip[s].wide / VL, rows = w->step.rows;
@@ -221,9 +221,9 @@ static void plan_fetches(const backward *f, bench *w, int queries, int more)
         fetch_keys(&w->fetch, &p->k, tile->b, tile->key_head, &w->next, p->d);
         fetch_keys(&w->fetch, &p->v, tile->b, tile->key_head, &w->next, p->dv);
     } else {
-        fetch_queries(&w->fetch, &p->q, &w->ahead, p->d);
-        fetch_queries(&w->fetch, &p->grad_o, &w->ahead, p->dv);
-        fetch_queries(&w->fetch, &p->o, &w->ahead, p->dv);
+        fetch_queries(&w->fetch, &p->q, w->ahead, p->d);
+        fetch_queries(&w->fetch, &p->grad_o, w->ahead, p->dv);
+        fetch_queries(&w->fetch, &p->o, w->ahead, p->dv);
     }
     fetch_over(&w->fetch, tile->strips > 1 ? chunks / 2 : chunks); /* several strips each see a part */
 }
@@ -231,7 +231,7 @@ static void plan_fetches(const backward *f, bench *w, int queries, int more)
 /* The step after w->next on the side that is run which has a kept key, or any there where dq is wanted. */
 static int next_step(const backward *f, bench *w, int queries)
 {
-    while (f->cut->walk->step(f->cut, &w->tile, &w->next)) {
+    while (f->cut->walk->step(f->cut, w->tile, &w->next)) {
         if (w->side != BOTH && w->side != slat_is_behind(f->cut, &w->next)) continue;
         if (queries || keeps_any(&w->sums, &w->next, f->p->landmark_block)) return 1;
     }
@@ -252,7 +252,7 @@ static void run_tile(const backward *f, bench *w, int64_t index, int with_q)
     slat_step *step = &w->step;
     const int queries = with_q && p->grad_q.data;
     memset(w->next.cursor, 0, sizeof w->next.cursor);
-    int more = w->tile.strips && (queries || w->sums.first < w->sums.end) && next_step(f, w, queries);
+    int more = w->tile->strips && (queries || w->sums.first < w->sums.end) && next_step(f, w, queries);
     if (with_q || more) load_tile(f, w, index, with_q, more);
     while (more) {
         *step = w->next;
@@ -261,15 +261,15 @@ static void run_tile(const backward *f, bench *w, int64_t index, int with_q)
         plan_fetches(f, w, queries, more);
         gemm_rows key_vectors = {NULL, 0};
         gemm_scalars keys;
-        if (queries) key_vectors = key_rows(w->k, &p->k, w->tile.b, w->tile.key_head, step, p->d, 0, 0);
+        if (queries) key_vectors = key_rows(w->k, &p->k, w->tile->b, w->tile->key_head, step, p->d, 0, 0);
 #ifndef SLAT_PAIRS
         if (queries)
             keys = (gemm_scalars){key_vectors.at, key_vectors.row, 1};
         else
 #endif
-            keys = key_scalars(w->words, &p->k, w->tile.b, w->tile.key_head, step, p->d);
-        const gemm_scalars values = key_scalars(w->v, &p->v, w->tile.b, w->tile.key_head, step, p->dv);
-        for (int32_t s = 0; s < w->tile.strips; s++) step_of_strip(f, w, s, keys, key_vectors, values, queries);
+            keys = key_scalars(w->words, &p->k, w->tile->b, w->tile->key_head, step, p->d);
+        const gemm_scalars values = key_scalars(w->v, &p->v, w->tile->b, w->tile->key_head, step, p->dv);
+        for (int32_t s = 0; s < w->tile->strips; s++) step_of_strip(f, w, s, keys, key_vectors, values, queries);
     }
     if (queries) store_tile(f, w);
 }

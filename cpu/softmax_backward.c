@@ -46,8 +46,8 @@ static void store_sums(const backward *f, const slat_key_sums *keep, const slat_
 
 static void set_head(const backward *f, bench *w, int64_t head)
 {
-    w->tile.b = head / f->p->hk;
-    w->tile.key_head = (int32_t)(head % f->p->hk);
+    w->tile->b = head / f->p->hk;
+    w->tile->key_head = (int32_t)(head % f->p->hk);
 }
 
 /* The first tile from `index` on that is to be run: all of them for dq's sake, else those that may see a kept key. */
@@ -62,14 +62,16 @@ static int64_t next_tile(const backward *f, const bench *w, int64_t index)
 /* Makes tile `index` the one to run, with `ahead` behind it. The former is that ahead, but for an item's first. */
 static void look_ahead(const backward *f, bench *w, int64_t index, int64_t ahead)
 {
-    if (w->ahead.strips && w->index_ahead == index) {
-        w->tile = w->ahead;
+    if (w->ahead->strips && w->index_ahead == index) {
+        slat_tile *tile = w->ahead;
+        w->ahead = w->tile;
+        w->tile = tile;
     } else
-        f->cut->walk->tile(f->cut, index, &w->tile);
-    w->ahead.strips = 0;
+        f->cut->walk->tile(f->cut, index, w->tile);
+    w->ahead->strips = 0;
     if (ahead < 0 || ahead >= f->cut->tiles) return;
-    w->ahead.b = w->tile.b, w->ahead.key_head = w->tile.key_head;
-    f->cut->walk->tile(f->cut, ahead, &w->ahead);
+    w->ahead->b = w->tile->b, w->ahead->key_head = w->tile->key_head;
+    f->cut->walk->tile(f->cut, ahead, w->ahead);
     w->index_ahead = ahead;
 }
 
@@ -86,8 +88,8 @@ static void do_range(const backward *f, bench *w, int64_t item)
     if (w->side == 0) sums->end = stop_key(f);
     if (w->side == 1) sums->first = stop_key(f), sums->end = p->tk;
     sums->cleared = sums->first;
-    sums->k = place_sums(f, sums, &p->grad_k, w->sum_k, p->d, w->tile.b, w->tile.key_head);
-    sums->v = place_sums(f, sums, &p->grad_v, w->sum_v, p->dv, w->tile.b, w->tile.key_head);
+    sums->k = place_sums(f, sums, &p->grad_k, w->sum_k, p->d, w->tile->b, w->tile->key_head);
+    sums->v = place_sums(f, sums, &p->grad_v, w->sum_v, p->dv, w->tile->b, w->tile->key_head);
     for (int64_t i = next_tile(f, w, 0); i < f->cut->tiles;) {
         const int64_t ahead = next_tile(f, w, i + 1);
         look_ahead(f, w, i, ahead);
@@ -95,8 +97,8 @@ static void do_range(const backward *f, bench *w, int64_t item)
         i = ahead;
     }
     clear_sums_to(sums, sums->end, f->ld, f->ldv);
-    store_sums(f, sums, &sums->k, &p->grad_k, p->d, w->tile.b, w->tile.key_head, f->sign);
-    store_sums(f, sums, &sums->v, &p->grad_v, p->dv, w->tile.b, w->tile.key_head, 1);
+    store_sums(f, sums, &sums->k, &p->grad_k, p->d, w->tile->b, w->tile->key_head, f->sign);
+    store_sums(f, sums, &sums->v, &p->grad_v, p->dv, w->tile->b, w->tile->key_head, 1);
 }
 
 /* dq alone, of a few tiles of one head. The last ones first: causal ones are the longest. */
@@ -118,10 +120,12 @@ static void work(void *ctx, int32_t worker)
     backward *f = ctx;
     bench *w = (bench *)(f->benches + (size_t)worker * f->bench_bytes);
     lay_out(f, (char *)w);
+    w->tile = w->tiles;
+    w->ahead = w->tiles + 1;
     tiles_begin();
     for (int64_t item; (item = slat_next_item(&f->items)) >= 0;) {
         const int64_t tiles = item - slat_heads(f->p) * f->ranges;
-        w->ahead.strips = 0;
+        w->ahead->strips = 0;
         if (tiles < 0) do_range(f, w, item);
         else do_tiles(f, w, tiles);
     }
@@ -133,10 +137,11 @@ static void join(void *ctx, int32_t worker)
 {
     backward *f = ctx;
     bench *w = (bench *)(f->benches + (size_t)worker * f->bench_bytes);
+    w->tile = w->tiles;
     for (int64_t item; (item = slat_next_item(&f->items)) >= 0;) {
         set_head(f, w, item / f->cut->tiles);
-        f->cut->walk->tile(f->cut, item % f->cut->tiles, &w->tile);
-        join_tile(f, &w->tile);
+        f->cut->walk->tile(f->cut, item % f->cut->tiles, w->tile);
+        join_tile(f, w->tile);
     }
 }
 
