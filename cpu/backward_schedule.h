@@ -48,6 +48,12 @@ static size_t half_bytes(const backward *f)
     return f->by == BY_HALF ? dq_bytes(f) : 0;
 }
 
+/* What the sides leave word of, a byte a tile. */
+static size_t met_bytes(const backward *f)
+{
+    return f->by == BY_HALF ? size_product((size_t)slat_heads(f->p), (size_t)f->cut->tiles) : 0;
+}
+
 /* The schedule that takes the least time, in products of a head. per_key: bytes of one key's sums. */
 static slat_schedule choose(const backward *f, int64_t threads, int64_t per_key)
 {

@@ -25,6 +25,8 @@ typedef enum { BY_HEAD, BY_HALF, BY_PART } slat_schedule;
 
 #define BOTH (-1)
 
+typedef enum { NOBODY, NOTHING, KEPT } left;
+
 typedef struct {
     const slat_cut *cut;
     const slat_problem *p;
@@ -38,6 +40,7 @@ typedef struct {
     char *benches;
     size_t bench_bytes;
     float *half;  /* by half: [side, b, hq, tq, ld]: dq of the sides of the stop */
+    atomic_uchar *met; /* by half: [b, key head, tile]: what the side that came first left, a `left` */
     double *sink; /* [b, key head, tile, query head of the group]: parts of grad_sink */
 } backward;
 
@@ -102,10 +105,16 @@ static void load_tile(const backward *f, bench *w, int64_t index, int with_q, in
     memset(w->grad_q, 0, (size_t)(2 * f->cut->lanes * f->ld) * sizeof(float));
 }
 
-/* Sides of the stop whose dq stands in f->half: an f32 grad_q holds that of the first itself until they are joined. */
+/* By half, whether a side's dq stands in grad_q until the other comes: an f32 one takes the first's. */
+static int in_grad(const slat_problem *p, int side)
+{
+    return p->grad_q.type == SLAT_F32 && side == 0;
+}
+
+/* Sides whose dq stands in f->half. */
 static int kept_sides(const slat_problem *p)
 {
-    return p->grad_q.type == SLAT_F32 ? 1 : 2;
+    return in_grad(p, 0) ? 1 : 2;
 }
 
 /* Row l of a strip in f->half for one side of the stop. */
@@ -127,36 +136,44 @@ static void store_row(const backward *f, const slat_tile *tile, const slat_strip
 
 static void store_tile(const backward *f, const bench *w)
 {
+    for (int32_t s = 0; s < w->tile->strips; s++)
+        for (int32_t l = 0; l < w->tile->strip[s].lanes; l++)
+            store_row(f, w->tile, w->tile->strip + s, l, w->rows[s].grad_q[0] + l * f->ld,
+                      w->rows[s].grad_q[1] + l * f->ld);
+}
+
+/* By half: keeps a tile's dq of one side of the stop for the other, or fetches it. */
+static void move_half(const backward *f, const bench *w, int side, int keep)
+{
     const slat_view *grad = &f->p->grad_q;
     for (int32_t s = 0; s < w->tile->strips; s++)
         for (int32_t l = 0; l < w->tile->strip[s].lanes; l++) {
             const slat_strip *strip = w->tile->strip + s;
-            float *before = w->rows[s].grad_q[0] + l * f->ld, *behind = w->rows[s].grad_q[1] + l * f->ld;
-            if (w->side == BOTH)
-                store_row(f, w->tile, strip, l, before, behind);
-            else if (w->side == 0 && kept_sides(f->p) == 1)
-                unpack_row(row_to(grad, w->tile->b, strip->at[l], slat_lane_head(strip, l)), grad->type, before, 1,
-                           f->p->d);
+            const int32_t h = slat_lane_head(strip, l);
+            float *row = w->rows[s].grad_q[side] + l * f->ld;
+            if (!in_grad(f->p, side)) {
+                float *half = half_row(f, w->tile, strip, l, side);
+                memcpy(keep ? half : row, keep ? row : half, (size_t)f->ld * sizeof(float));
+            } else if (keep)
+                unpack_row(row_to(grad, w->tile->b, strip->at[l], h), grad->type, row, 1, f->p->d);
             else
-                memcpy(half_row(f, w->tile, strip, l, w->side), w->side ? behind : before,
-                       (size_t)f->ld * sizeof(float));
+                pack_row(row, row_at(grad, w->tile->b, strip->at[l], h), grad->type, f->p->d);
         }
 }
 
-/* By half, when both sides are there: a tile's dq. */
-static void join_tile(const backward *f, const slat_tile *tile)
+/* By half: a tile is stored by the side that comes to it second. any: this side has steps there. */
+static void join_tile(const backward *f, const bench *w, int64_t index, int any)
 {
-    const slat_view *grad = &f->p->grad_q;
-    for (int32_t s = 0; s < tile->strips; s++)
-        for (int32_t l = 0; l < tile->strip[s].lanes; l++) {
-            const slat_strip *strip = tile->strip + s;
-            float row[256], *before = row; /* D is at most 256 */
-            if (kept_sides(f->p) == 2)
-                before = half_row(f, tile, strip, l, 0);
-            else
-                pack_row(row, row_at(grad, tile->b, strip->at[l], slat_lane_head(strip, l)), grad->type, f->p->d);
-            store_row(f, tile, strip, l, before, half_row(f, tile, strip, l, 1));
-        }
+    atomic_uchar *met = f->met + index;
+    unsigned char other = atomic_load_explicit(met, memory_order_acquire);
+    if (other == NOBODY) {
+        if (any) move_half(f, w, w->side, 1);
+        if (atomic_compare_exchange_strong_explicit(met, &other, any ? KEPT : NOTHING, memory_order_acq_rel,
+                                                    memory_order_acquire))
+            return;
+    }
+    if (other == KEPT) move_half(f, w, !w->side, 0);
+    store_tile(f, w);
 }
 
 /* ---- steps ---- */
@@ -253,6 +270,7 @@ static void run_tile(const backward *f, bench *w, int64_t index, int with_q)
     const int queries = with_q && p->grad_q.data;
     memset(w->next.cursor, 0, sizeof w->next.cursor);
     int more = w->tile->strips && (queries || w->sums.first < w->sums.end) && next_step(f, w, queries);
+    const int any = more;
     if (with_q || more) load_tile(f, w, index, with_q, more);
     while (more) {
         *step = w->next;
@@ -271,6 +289,9 @@ static void run_tile(const backward *f, bench *w, int64_t index, int with_q)
         const gemm_scalars values = key_scalars(w->v, &p->v, w->tile->b, w->tile->key_head, step, p->dv);
         for (int32_t s = 0; s < w->tile->strips; s++) step_of_strip(f, w, s, keys, key_vectors, values, queries);
     }
-    if (queries) store_tile(f, w);
+    if (queries && w->side == BOTH)
+        store_tile(f, w);
+    else if (queries)
+        join_tile(f, w, index, any);
 }
 #endif

@@ -1,9 +1,10 @@
-/* Softmax attention backward, without atomics and with the same bits for any number of threads.
+/* Softmax attention backward, without atomic sums and with the same bits for any number of threads.
  *
  * There are three schedules of the same sums. `By head`: a worker takes a key head and walks its tiles, and every step
  * adds to dq, dk and dv: five products. `By half`: two workers share a key head, one with the keys before the stop, one
- * with those behind it; their sums for dq meet at the end. `By part`, for yet fewer heads: rows' tiles give dq, and
- * ranges of keys, each walking all tiles that reach it, give dk and dv: seven products, but as many items as one likes.
+ * with those behind it; whoever comes to a tile second adds both sums for its dq. `By part`, for yet fewer heads: rows'
+ * tiles give dq, and ranges of keys, each walking all tiles that reach it, give dk and dv: seven products, but as many
+ * items as one likes.
  */
 #include "backward_schedule.h"
 
@@ -11,7 +12,8 @@ size_t slat_softmax_backward_bytes(const slat_cut *cut, const slat_run *run)
 {
     int32_t workers;
     const backward f = begin(cut, run, &workers);
-    return size_sum(size_product((size_t)workers, f.bench_bytes), size_sum(half_bytes(&f), sink_bytes(&f)));
+    return size_sum(size_product((size_t)workers, f.bench_bytes),
+                    size_sum(half_bytes(&f), size_sum(sink_bytes(&f), met_bytes(&f))));
 }
 
 /* ---- sums of a range of keys ---- */
@@ -132,19 +134,6 @@ static void work(void *ctx, int32_t worker)
     tiles_end();
 }
 
-/* By half: dq of every tile, when both sides are there. */
-static void join(void *ctx, int32_t worker)
-{
-    backward *f = ctx;
-    bench *w = (bench *)(f->benches + (size_t)worker * f->bench_bytes);
-    w->tile = w->tiles;
-    for (int64_t item; (item = slat_next_item(&f->items)) >= 0;) {
-        set_head(f, w, item / f->cut->tiles);
-        f->cut->walk->tile(f->cut, item % f->cut->tiles, w->tile);
-        join_tile(f, w->tile);
-    }
-}
-
 /* grad_sink: the tiles' parts, in order. */
 static void add_sinks(const backward *f)
 {
@@ -167,11 +156,8 @@ void slat_softmax_backward(const slat_cut *cut, const slat_run *run)
     f.benches = run->workspace;
     f.half = (float *)(f.benches + (size_t)workers * f.bench_bytes);
     f.sink = (double *)((char *)f.half + half_bytes(&f));
+    f.met = (atomic_uchar *)((char *)f.sink + sink_bytes(&f));
+    if (met_bytes(&f)) memset(f.met, NOBODY, met_bytes(&f));
     slat_parallel(run, workers, work, &f);
-    if (f.by == BY_HALF && p->grad_q.data) {
-        atomic_store(&f.items.next, 0);
-        f.items.count = slat_heads(p) * cut->tiles;
-        slat_parallel(run, workers, join, &f);
-    }
     if (p->grad_sink.data) add_sinks(&f);
 }
