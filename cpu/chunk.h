@@ -29,6 +29,7 @@ typedef struct {
 typedef struct {
     token_rows q, k, v, o;   /* o absent: only the state is computed */
     int64_t tokens, d, columns;
+    int64_t silent;          /* tokens that only the state is computed of, before the others */
     int32_t lag;
     double slope;
     state_rows first, last;  /* S before the first token (absent: 0) and after the last (absent: not wanted) */

@@ -129,7 +129,7 @@ static inline void run_chunk(chunk_line *line, prefetcher *next, int64_t t, int6
 /* The snapshot before token t, where there is one. */
 static inline void take_snapshot(chunk_room *room, const slat_sweep *sweep, int64_t t)
 {
-    if (!sweep->every || t % sweep->every) return;
+    if (!sweep->snapshots.at || t % sweep->every) return;
     const int64_t offset = t / sweep->every * sweep->snapshot;
     if (sweep->read_snapshots) {
         load_state(room->state, &sweep->snapshots, offset, sweep->d, sweep->columns);
@@ -145,6 +145,38 @@ static inline int64_t chunk_length(const slat_sweep *sweep, int64_t t)
     return sweep->every ? slat_min(r, sweep->every - t % sweep->every) : r;
 }
 
+/* Tokens t ... end - 1. */
+static inline void run_tokens(chunk_line *lines, int64_t count, int64_t t, int64_t end)
+{
+    const slat_sweep *first = &lines[0].sweep;
+    for (int64_t r; t < end; t += r) {
+        r = chunk_length(first, t);
+        const int64_t then = t + r, next_r = chunk_length(first, then);
+        const int replaced = first->read_snapshots && then % first->every == 0;
+        for (int64_t i = 0; i < count; i++) {
+            const int last = i + 1 == count, update = then < first->tokens ? !replaced : lines[i].sweep.last.at != NULL;
+            prefetcher next = {.t = last ? then : t, .r = last ? next_r : r};
+            prefetch_line(&next, last ? &lines[0] : &lines[i + 1]);
+            take_snapshot(&lines[i].room, &lines[i].sweep, t);
+            run_chunk(&lines[i], &next, t, r, update);
+        }
+    }
+}
+
+/* The state alone: of the silent tokens, which end where a chunk ends. Snapshots that are read stand for them. */
+static inline void run_silent(chunk_line *lines, int64_t count)
+{
+    chunk_line silent[LINES];
+    if (lines[0].sweep.read_snapshots || !lines[0].sweep.silent) return;
+    for (int64_t i = 0; i < count; i++) {
+        silent[i] = lines[i];
+        silent[i].sweep.q = silent[i].sweep.o = silent[i].pair.w = silent[i].pair.u = (token_rows){0};
+        silent[i].sweep.snapshots.at = NULL;
+    }
+    run_tokens(silent, count, 0, lines[0].sweep.silent);
+    for (int64_t i = 0; i < count; i++) lines[i].room = silent[i].room;
+}
+
 /* Sweeps of equal extents, tokens and snapshots. */
 static inline void run_lines(chunk_line *lines, int64_t count)
 {
@@ -153,18 +185,8 @@ static inline void run_lines(chunk_line *lines, int64_t count)
         begin_fade(&lines[i].room, &lines[i].sweep);
         load_state(lines[i].room.state, &lines[i].sweep.first, 0, first->d, first->columns);
     }
-    for (int64_t t = 0, r; t < first->tokens; t += r) {
-        r = chunk_length(first, t);
-        const int64_t end = t + r, next_r = chunk_length(first, end);
-        const int replaced = first->read_snapshots && end % first->every == 0;
-        for (int64_t i = 0; i < count; i++) {
-            const int last = i + 1 == count, update = end < first->tokens ? !replaced : lines[i].sweep.last.at != NULL;
-            prefetcher next = {.t = last ? end : t, .r = last ? next_r : r};
-            prefetch_line(&next, last ? &lines[0] : &lines[i + 1]);
-            take_snapshot(&lines[i].room, &lines[i].sweep, t);
-            run_chunk(&lines[i], &next, t, r, update);
-        }
-    }
+    run_silent(lines, count);
+    run_tokens(lines, count, first->silent, first->tokens);
     for (int64_t i = 0; i < count; i++)
         if (lines[i].sweep.last.at) store_state(&lines[i].sweep.last, 0, lines[i].room.state, first->d, first->columns);
 }

@@ -8,33 +8,11 @@
  * Backward in time the state decays after a token is read, not before: lag is 0. Where there are many heads dk comes
  * out of the sweep for dv, as its second result (chunk_pair.h): that saves a state.
  *
- * Work is shared out by gradients, by groups of heads that take turns and, where those are fewer than threads, by
- * columns. No result depends on how: see chunk_loop.h.
+ * lightning_schedule.h says how work is shared out. No result depends on it: see chunk_loop.h.
  */
-#include "chunk_loop.h"
-#include "chunk_slopes.h"
 #include "kernels.h"
-#include "parallel.h"
+#include "lightning_schedule.h"
 #include "size.h"
-
-#define MANY_HEADS 8      /* whatever the number of threads, for results must not depend on it */
-#define STATES (1 << 19)  /* bytes of the states that take turns: they stay in the second-level cache */
-
-typedef enum { FORWARD, GRAD_Q, GRAD_K, GRAD_V, GRAD_K_AND_V, GRAD_SLOPE } kind;
-
-/* A call's work: items are numbered by kind, sequence, group of heads, slice. */
-typedef struct {
-    const slat_problem *p;
-    kind kinds[4];
-    int64_t kind_count;
-    int64_t lines, groups; /* heads that take turns, and groups of so many in a sequence */
-    int64_t slices;        /* ranges of columns of each */
-    int32_t workers;
-    size_t room_bytes, slope_bytes; /* of a worker: its lines, its slope_room */
-    char *rooms;
-    double *grad_slope; /* [b, h]: the terms of each sequence */
-    slat_items items;
-} job;
 
 /* ---- sweeps ---- */
 
@@ -154,14 +132,24 @@ static void add_pair(const slat_problem *p, chunk_line *line, int64_t b, int64_t
     turn(&line->pair.u, line->sweep.tokens);
 }
 
+/* Tokens before `to`, those before `from` only for the state. */
+static void cut_tokens(slat_sweep *s, int64_t from, int64_t to)
+{
+    if (to < s->tokens) s->last.at = NULL;
+    s->silent = from;
+    s->tokens = to;
+}
+
 /* Heads first ... first + heads - 1 of a sequence. */
-static void run_group(const job *j, char *at, kind k, int64_t slice, int64_t b, int64_t first, int64_t heads)
+static void run_group(const job *j, char *at, const part *of, int64_t slice, int64_t b, int64_t first, int64_t heads)
 {
     const slat_problem *p = j->p;
+    const kind k = of->kind;
     chunk_line lines[LINES] = {0};
     for (int64_t i = 0; i < heads; i++) {
         lines[i].sweep = sweep_of(p, k, b, first + i);
         if (k == GRAD_K_AND_V) add_pair(p, &lines[i], b, first + i);
+        cut_tokens(&lines[i].sweep, of->from, of->to);
     }
     const int64_t d = lines[0].sweep.d, columns = lines[0].sweep.columns, panels = (columns + PANEL - 1) / PANEL;
     chunk_lines_of(lines, heads, at, d, columns, k == GRAD_K_AND_V);
@@ -184,57 +172,9 @@ static void work(void *ctx, int32_t worker)
     for (int64_t item; (item = slat_next_item(&j->items)) >= 0;) {
         const int64_t slice = item % j->slices, group = item / j->slices % j->groups;
         const int64_t b = item / j->slices / j->groups % p->b, first = group * j->lines;
-        const kind k = j->kinds[item / j->slices / j->groups / p->b];
-        run_group(j, at, k, slice, b, first, slat_min(j->lines, p->hq - first));
+        const part *of = j->parts + item / j->slices / j->groups / p->b;
+        run_group(j, at, of, slice, b, first, slat_min(j->lines, p->hq - first));
     }
-}
-
-/* So many heads in turn, or so many slices of one, that threads are filled evenly. Turns save some time; slices repeat
- * the scores, some fifth of a sweep. No result depends on either. */
-static void share_out(job *j, int32_t threads)
-{
-    static const double head_time[LINES + 1] = {0, 1, 0.93, 0.9, 0.88, 0.87, 0.86, 0.85, 0.84};
-    const slat_problem *p = j->p;
-    const int64_t d = slat_max(p->d, p->dv), panels = (d + PANEL - 1) / PANEL, all = p->b * j->kind_count;
-    const int64_t most = slat_max(slat_min(LINES, STATES / (p->d * p->dv * 4)), 1);
-    double least = INFINITY;
-    for (int64_t lines = slat_min(most, slat_max(p->hq, 1)); lines > 0; lines--) {
-        const int64_t groups = (p->hq + lines - 1) / lines;
-        for (int64_t slices = 1; slices <= (lines == 1 ? panels : 1); slices++) {
-            const double rounds = ceil((double)(all * groups * slices) / threads);
-            const double part = slices == 1 ? 1 : 0.2 + ceil((double)panels / (double)slices) / (double)panels;
-            const double time = rounds * (double)lines * head_time[lines] * part;
-            if (time >= least) continue;
-            least = time;
-            j->lines = lines, j->groups = groups, j->slices = slices;
-        }
-    }
-}
-
-static job job_of(const slat_problem *p, const slat_run *run)
-{
-    job j = {.p = p, .rooms = run->workspace};
-    const slat_decay *a = &p->decay;
-    const int64_t heads = p->b * p->hq, d = slat_max(p->d, p->dv);
-    const int paired = heads >= MANY_HEADS && p->grad_k.data && (p->grad_v.data || a->grad_s0.data);
-    if (p->pass == SLAT_FORWARD) j.kinds[j.kind_count++] = FORWARD;
-    else { /* the longest first */
-        if (a->grad_slopes.data) j.kinds[j.kind_count++] = GRAD_SLOPE;
-        if (paired) j.kinds[j.kind_count++] = GRAD_K_AND_V;
-        if (!paired && p->grad_k.data) j.kinds[j.kind_count++] = GRAD_K;
-        if (!paired && (p->grad_v.data || a->grad_s0.data)) j.kinds[j.kind_count++] = GRAD_V;
-        if (p->grad_q.data) j.kinds[j.kind_count++] = GRAD_Q;
-    }
-    share_out(&j, slat_useful_threads(run));
-    chunk_line lines[LINES];
-    j.room_bytes = chunk_lines_of(lines, j.lines, NULL, d, d, paired) + 256; /* rooms of equal sizes do not alias */
-    if (a->grad_slopes.data) j.slope_bytes = slope_room_of(&(slope_room){0}, NULL, d, d);
-    const double sweeps = (double)(heads * j.kind_count), state = (double)p->d * p->dv;
-    j.items.count = p->b * j.kind_count * j.groups * j.slices;
-    j.workers = slat_workers(run, slat_max(j.items.count, 1), sweeps * state * (4 * (double)p->tq + 1),
-                             j.room_bytes + j.slope_bytes);
-    if (j.rooms) j.grad_slope = (double *)(j.rooms + (size_t)j.workers * (j.room_bytes + j.slope_bytes));
-    return j;
 }
 
 slat_status slat_lightning_plan(const slat_problem *p, const slat_run *run, slat_plan *plan)

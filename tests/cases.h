@@ -283,6 +283,10 @@ static const case_problem case_problems[] = {
      .lightning = {.s0 = true, .dst = true}}},
     {"la-d256", 0, {LIGHTNING, BACKWARD, SEQUENCE(1, 20, 0, 1, 0, 256), .dv = 72, .scale = .06,
      .lightning = {.s0 = true}}},
+    {"la-long", CASE_F32 | CASE_BF16, {LIGHTNING, BACKWARD, SEQUENCE(1, 1100, 0, 8, 0, 16),
+     .lightning = {.s0 = true, .dst = true}}},
+    {"la-long-states", CASE_F32 | CASE_BF16, {LIGHTNING, BACKWARD, SEQUENCE(1, 1100, 0, 2, 0, 16),
+     .lightning = {.s0 = true, .dst = true, .states_every = 48}}},
     {"la-o-f32", CASE_F16 | CASE_BF16, {LIGHTNING, BACKWARD, SEQUENCE(1, 70, 0, 2, 0, 32), .o_f32 = true}},
 
     {"step-one", 0, {LIGHTNING_STEP, SEQUENCE(1, 1, 0, 1, 0, 1)}},
