@@ -22,17 +22,18 @@ static int64_t sum_floats(const backward *f, const slat_view *grad, int64_t colu
 #define TILE_RUN    8  /* tiles of an item, at most: neighbours share keys */
 #define SUM_BYTES   ((int64_t)48 << 20) /* of all workers' sums, before heads are cut into ranges of keys */
 
-/* The stop, counted in keys. */
-static int64_t stop_key(const backward *f)
+/* A stop, counted in keys. */
+static int64_t stop_key(const backward *f, int64_t stop)
 {
     const slat_point grid = slat_key_grid(f->p);
-    return f->cut->stop * (f->cut->stop_dim == 0 ? grid.y * grid.z : f->cut->stop_dim == 1 ? grid.z : 1);
+    return stop * (f->cut->stop_dim == 0 ? grid.y * grid.z : f->cut->stop_dim == 1 ? grid.z : 1);
 }
 
-/* Keys of the longer half. */
+/* Keys of the longer half, at most. */
 static int64_t half_range(const backward *f)
 {
-    return slat_max(stop_key(f), f->p->tk - stop_key(f));
+    const int64_t stop = stop_key(f, f->cut->stop);
+    return slat_min(slat_max(stop, f->p->tk - stop) + f->cut->slack, f->p->tk);
 }
 
 /* dq of the sides of the stop, by half. */

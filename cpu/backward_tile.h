@@ -215,8 +215,8 @@ static void step_of_strip(const backward *f, bench *w, int32_t s, gemm_scalars k
             add_span(&w->sums, &w->sums.k, &w->step, &span, weights_by_lane(&w->slopes, wide, group + g),
                      (gemm_rows){rows->q + lane * f->ld, f->ld}, f->ld, lanes, &w->fetch);
         if (with_q)
-            weigh_keys(rows->grad_q[slat_is_behind(f->cut, &w->step)], f->ld, &w->slopes, wide, key_vectors, &span,
-                       group + g, strip->lanes, &w->fetch);
+            weigh_keys(rows->grad_q[slat_is_behind(f->cut, w->tile, &w->step)], f->ld, &w->slopes, wide, key_vectors,
+                       &span, group + g, strip->lanes, &w->fetch);
     }
 }
 
@@ -249,7 +249,7 @@ static void plan_fetches(const backward *f, bench *w, int queries, int more)
 static int next_step(const backward *f, bench *w, int queries)
 {
     while (f->cut->walk->step(f->cut, w->tile, &w->next)) {
-        if (w->side != BOTH && w->side != slat_is_behind(f->cut, &w->next)) continue;
+        if (w->side != BOTH && w->side != slat_is_behind(f->cut, w->tile, &w->next)) continue;
         if (queries || keeps_any(&w->sums, &w->next, f->p->landmark_block)) return 1;
     }
     return 0;

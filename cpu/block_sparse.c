@@ -105,8 +105,8 @@ static int step(const slat_cut *c, const slat_tile *tile, slat_step *s)
         const int64_t first = column * block + skip, left = slat_min(end, (column + 1) * block) - first;
         const int64_t bitmap = l->bitmap_of ? l->bitmap_of[entry] : -1;
         if (s->rows && (s->rows + left > STEP_ROWS || s->pieces + (bitmap < 0 ? 1 : left) > PIECES)) break;
-        if (slat_crosses_stop(c, s, first)) break;
-        const int64_t count = slat_until_stop(c, first, slat_min(left, c->cut[STEP]));
+        if (slat_crosses_stop(slat_stop(c, tile), s, first)) break;
+        const int64_t count = slat_until_stop(slat_stop(c, tile), first, slat_min(left, c->cut[STEP]));
         if (count > 0) {
             if (l->causal && first + count - 1 > tile->strip[0].position) s->whole = 0;
             add_seen(c, tile, s, bitmap, first, skip, count);
@@ -133,4 +133,28 @@ static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *str
     return 1;
 }
 
-const slat_walk slat_block_sparse_walk = {"block_sparse" CPU_FORM, cut, tile, step, sight, NULL};
+#define BINS 64 /* of a head's keys, by which its stop is found */
+
+static int64_t stop(const slat_cut *c, int64_t b, int32_t key_head)
+{
+    const slat_problem *p = c->p;
+    const slat_layout *l = &p->layout;
+    const int32_t group = p->hq / p->hk;
+    const int64_t blocks = l->columns;
+    int64_t entries[BINS] = {0}, all = 0, before = 0;
+    if (!l->indptr) return c->stop;
+    for (int32_t h = key_head * group; h < (key_head + 1) * group; h++)
+        for (int64_t r = 0; r < l->rows; r++) {
+            const int64_t row = slat_layout_row(l, l->rows, b, h, p->hq, r);
+            for (int64_t e = l->indptr[row]; e < l->indptr[row + 1]; e++, all++)
+                entries[l->indices[e] * BINS / blocks]++;
+        }
+    int bin = 0; /* the first that is behind the stop */
+    while (bin < BINS && 2 * before + entries[bin] <= all) before += entries[bin++];
+    const int64_t unit = c->stop_unit, at = (bin * blocks + BINS / 2) / BINS * l->block_k;
+    const int64_t low = ceil_div(slat_max(c->stop - c->slack, 1), unit),
+                  high = slat_min(c->stop + c->slack, p->tk - 1) / unit;
+    return slat_max(slat_min((at + unit / 2) / unit, high), low) * unit;
+}
+
+const slat_walk slat_block_sparse_walk = {"block_sparse" CPU_FORM, cut, tile, step, sight, NULL, stop};

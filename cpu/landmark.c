@@ -53,7 +53,7 @@ static int bucket_step(const slat_cut *c, const slat_tile *tile, slat_step *s)
     const int64_t block = c->p->landmark_block, blocks = tile->last / block - s->cursor[0];
     if (tile->last < 0 || blocks <= 0) return 0;
     const int64_t key = s->cursor[0] * block;
-    const int64_t some = slat_until_stop(c, key, slat_min(blocks, c->cut[BLOCKS]) * block) / block;
+    const int64_t some = slat_until_stop(slat_stop(c, tile), key, slat_min(blocks, c->cut[BLOCKS]) * block) / block;
     add_piece(s, key, some * block);
     s->cursor[0] += some;
     s->whole = s->cursor[0] * block <= tile->strip[0].position;
@@ -74,8 +74,8 @@ static int own_step(const slat_cut *c, const slat_tile *tile, slat_step *s)
             continue;
         }
         const int64_t end = slat_min((key / block + 1) * block - 1, tile->last + 1);
-        if (slat_crosses_stop(c, s, key)) break;
-        const int64_t count = slat_until_stop(c, key, slat_min(end - key, STEP_ROWS - s->rows));
+        if (slat_crosses_stop(slat_stop(c, tile), s, key)) break;
+        const int64_t count = slat_until_stop(slat_stop(c, tile), key, slat_min(end - key, STEP_ROWS - s->rows));
         add_piece(s, key, count);
         key += count;
     }
@@ -111,4 +111,4 @@ static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *str
     return see_causal(strip, s, own, sight);
 }
 
-const slat_walk slat_landmark_walk = {"landmark" CPU_FORM, cut, tile, step, sight, NULL};
+const slat_walk slat_landmark_walk = {"landmark" CPU_FORM, cut, tile, step, sight, NULL, NULL};

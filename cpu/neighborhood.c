@@ -152,7 +152,7 @@ static void tile(const slat_cut *c, int64_t index, slat_tile *tile)
 static int64_t until_stop(const slat_cut *c, const slat_tile *tile, int i, int64_t from, int64_t count)
 {
     if (i != c->stop_dim || c->stop == INT64_MAX) return count;
-    const int64_t stop = ceil_div(slat_max(c->stop - tile->group[i], 0), c->p->window[i].dilation);
+    const int64_t stop = ceil_div(slat_max(slat_stop(c, tile) - tile->group[i], 0), c->p->window[i].dilation);
     return from < stop ? slat_min(count, stop - from) : count;
 }
 
@@ -254,4 +254,4 @@ static int reaches(const slat_cut *c, int64_t index, int64_t first, int64_t end)
     return begins.first < end && ends.first + ends.count > first;
 }
 
-const slat_walk slat_neighborhood_walk = {"neighborhood" CPU_FORM, cut, tile, step, sight, reaches};
+const slat_walk slat_neighborhood_walk = {"neighborhood" CPU_FORM, cut, tile, step, sight, reaches, NULL};

@@ -51,8 +51,8 @@ static int step(const slat_cut *c, const slat_tile *tile, slat_step *s)
             continue;
         }
         const int64_t end = slat_min((column + 1) * shards->block, tile->last + 1);
-        if (slat_crosses_stop(c, s, key)) break;
-        const int64_t count = slat_until_stop(c, key, slat_min(end - key, STEP_ROWS - s->rows));
+        if (slat_crosses_stop(slat_stop(c, tile), s, key)) break;
+        const int64_t count = slat_until_stop(slat_stop(c, tile), key, slat_min(end - key, STEP_ROWS - s->rows));
         if (key + count - 1 > first || (column < near_all && !in_shard(shards, offset, column))) s->whole = 0;
         add_piece(s, key, count);
         key += count;
@@ -83,4 +83,4 @@ static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *str
     return any && see_causal(strip, s, near, sight);
 }
 
-const slat_walk slat_sharded_walk = {"sharded" CPU_FORM, cut, tile, step, sight, NULL};
+const slat_walk slat_sharded_walk = {"sharded" CPU_FORM, cut, tile, step, sight, NULL, NULL};

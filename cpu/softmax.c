@@ -3,8 +3,7 @@
 #include "size.h"
 #include <math.h>
 
-#define STOP_HEADS 16   /* key heads: fewer are worth halving */
-#define STOP_KEYS  1024 /* and so many keys */
+#define STOP_KEYS 1024 /* more of a head are worth halving */
 #include "cpu.h"
 #include "kernels.h"
 #include "pairs.h"
@@ -37,7 +36,17 @@ static void find_stop(slat_cut *cut)
     }
     const int64_t extent = extents[cut->stop_dim], at = (int64_t)(low / (double)p->tk * (double)extent + 0.5);
     const int64_t stop = (at + cut->stop_unit / 2) / cut->stop_unit * cut->stop_unit;
-    if (stop > 0 && stop < extent) cut->stop = stop;
+    if (stop <= 0 || stop >= extent) return;
+    cut->stop = stop;
+    cut->slack = cut->walk->stop ? p->tk / 8 : 0;
+    for (int64_t i = 0; i < slat_heads(p); i++) cut->stops[i] = stop;
+}
+
+static void set_stops(slat_cut *cut)
+{
+    const int32_t heads = cut->p->hk;
+    for (int64_t i = 0; cut->walk->stop && cut->stop < INT64_MAX && i < slat_heads(cut->p); i++)
+        cut->stops[i] = cut->walk->stop(cut, i / heads, (int32_t)(i % heads));
 }
 
 slat_cut slat_softmax_cut(const slat_problem *p)
@@ -79,8 +88,9 @@ slat_status slat_softmax_plan(const slat_problem *p, const slat_run *run, slat_p
 
 slat_status slat_softmax_run(const slat_problem *p, const slat_run *run)
 {
-    const slat_cut cut = slat_softmax_cut(p);
+    slat_cut cut = slat_softmax_cut(p);
     OR_PAIRS(&cut, slat_avx512_bf16_softmax_run(p, run));
+    set_stops(&cut);
     if (p->pass == SLAT_FORWARD)
         slat_softmax_forward(&cut, run);
     else

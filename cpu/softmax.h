@@ -17,6 +17,7 @@
 #define PIECES      64  /* runs of consecutive keys of a step, at most */
 #define STRIPS      16  /* of a tile, at most */
 #define TILE_LANES  256 /* of a tile's strips, at most */
+#define STOP_HEADS  16  /* key heads: fewer are worth halving */
 
 /* Queries that are computed side by side: `rows` of each of one or more query heads, from `head` on. */
 typedef struct {
@@ -93,22 +94,28 @@ typedef struct {
     /* Backward sums dq over the keys before `stop` and over those from it on apart, so that two workers may share a
      * head; no step has keys of both. A coordinate of dimension stop_dim of k's grid; INT64_MAX: they are not apart.
      * The walk gives what stop is a multiple of, the keys that a query sees anywhere, and the share of all keys behind
-     * it. */
-    int64_t stop, stop_unit;
+     * it; or, where there is a list of what is seen, each head's own stop from that, at most `slack` keys away. */
+    int64_t stop, stop_unit, slack, stops[STOP_HEADS];
     int32_t stop_dim;
     double near, behind;
 } slat_cut;
 
-/* Of `count` keys of a sequence from `key` on: those before the stop, if any are. */
-static inline int64_t slat_until_stop(const slat_cut *cut, int64_t key, int64_t count)
+/* The stop of a tile's head. */
+static inline int64_t slat_stop(const slat_cut *cut, const slat_tile *tile)
 {
-    return key < cut->stop ? slat_min(count, cut->stop - key) : count;
+    return cut->stop == INT64_MAX ? cut->stop : cut->stops[tile->b * cut->p->hk + tile->key_head];
+}
+
+/* Of `count` keys of a sequence from `key` on: those before the stop, if any are. */
+static inline int64_t slat_until_stop(int64_t stop, int64_t key, int64_t count)
+{
+    return key < stop ? slat_min(count, stop - key) : count;
 }
 
 /* Whether a step has keys before the stop, and `key` is not. */
-static inline int slat_crosses_stop(const slat_cut *cut, const slat_step *step, int64_t key)
+static inline int slat_crosses_stop(int64_t stop, const slat_step *step, int64_t key)
 {
-    return step->pieces && step->piece[0].first.z < cut->stop && key >= cut->stop;
+    return step->pieces && step->piece[0].first.z < stop && key >= stop;
 }
 
 /* Key heads of all batch entries. */
@@ -118,10 +125,10 @@ static inline int64_t slat_heads(const slat_problem *p)
 }
 
 /* Whether a step stands behind the stop. */
-static inline int slat_is_behind(const slat_cut *cut, const slat_step *step)
+static inline int slat_is_behind(const slat_cut *cut, const slat_tile *tile, const slat_step *step)
 {
     const slat_point at = step->piece[0].first;
-    return (cut->stop_dim == 0 ? at.x : cut->stop_dim == 1 ? at.y : at.z) >= cut->stop;
+    return (cut->stop_dim == 0 ? at.x : cut->stop_dim == 1 ? at.y : at.z) >= slat_stop(cut, tile);
 }
 
 struct slat_walk {
@@ -137,6 +144,8 @@ struct slat_walk {
                  slat_sight *sight);
     /* Whether a tile may see any of keys first ... end - 1, found faster than by its steps. NULL: it may. */
     int (*reaches)(const slat_cut *cut, int64_t index, int64_t first, int64_t end);
+    /* The stop that halves a head's list, no more than `slack` from the cut's. NULL: the cut's. */
+    int64_t (*stop)(const slat_cut *cut, int64_t b, int32_t key_head);
 };
 
 #define slat_block_sparse_walk CPU_NAME(block_sparse_walk)

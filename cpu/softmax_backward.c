@@ -87,8 +87,9 @@ static void do_range(const backward *f, bench *w, int64_t item)
     w->side = f->by == BY_HALF ? (int)range : BOTH;
     sums->first = slat_min(range * f->range, p->tk);
     sums->end = slat_min(sums->first + f->range, p->tk);
-    if (w->side == 0) sums->end = stop_key(f);
-    if (w->side == 1) sums->first = stop_key(f), sums->end = p->tk;
+    const int64_t stop = w->side == BOTH ? 0 : stop_key(f, slat_stop(f->cut, w->tile));
+    if (w->side == 0) sums->end = stop;
+    if (w->side == 1) sums->first = stop, sums->end = p->tk;
     sums->cleared = sums->first;
     sums->k = place_sums(f, sums, &p->grad_k, w->sum_k, p->d, w->tile->b, w->tile->key_head);
     sums->v = place_sums(f, sums, &p->grad_v, w->sum_v, p->dv, w->tile->b, w->tile->key_head);
