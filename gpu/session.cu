@@ -44,12 +44,23 @@ slat_view slat_session::mapped(const slat_view &view) const
     return v;
 }
 
+int slat_session::attribute(cudaDeviceAttr which)
+{
+    int value = 1;
+    if (error == cudaSuccess) error = cudaDeviceGetAttribute(&value, which, problem.device.device_id);
+    return value;
+}
+
 int slat_session::processors()
 {
-    int count = 1;
-    if (error == cudaSuccess)
-        error = cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, problem.device.device_id);
-    return count;
+    return attribute(cudaDevAttrMultiProcessorCount);
+}
+
+/* Copies reached .88 to .90 of what clock (kHz) and width (bits) say, on H100 and H200. */
+double slat_session::memory_rate()
+{
+    const double clock = attribute(cudaDevAttrMemoryClockRate), width = attribute(cudaDevAttrGlobalMemoryBusWidth);
+    return 0.88 * 2 * clock * width / 8 * 1e-6;
 }
 
 slat_status slat_session::finish(slat_plan *plan)

@@ -29,6 +29,9 @@ class slat_session
     /* Multiprocessors of the call's device. */
     int processors();
 
+    /* Bytes a nanosecond that its memory moves, about. */
+    double memory_rate();
+
     /* `blocks` of slat_block threads; none: nothing is launched. Kernels stride over more work than a grid has blocks.
      */
     template <class... P, class... A> void launch(void (*kernel)(P...), int64_t blocks, size_t shared, A &&...arguments)
@@ -73,6 +76,8 @@ class slat_session
         error =
             slat_start(kernel, grid, (unsigned)threads, shared, stream, early, values, std::index_sequence_for<P...>());
     }
+
+    int attribute(cudaDeviceAttr which);
 
     bool planning;
     cudaStream_t stream;

@@ -177,6 +177,8 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int)
 {
     *value = attribute == cudaDevAttrComputeCapabilityMajor   ? 9
              : attribute == cudaDevAttrComputeCapabilityMinor ? 0
+             : attribute == cudaDevAttrMemoryClockRate        ? 3201000 /* an H200's */
+             : attribute == cudaDevAttrGlobalMemoryBusWidth   ? 6016
                                                               : emulator::chosen.processors;
     return cudaSuccess;
 }

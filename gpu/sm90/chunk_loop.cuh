@@ -61,9 +61,11 @@ struct scan {
 
 /* How the blocks share the work. */
 struct split {
-    int32_t jobs, heads;    /* scans of one launch; heads of each */
-    int32_t slices, turns;  /* blocks for c's columns; blocks that take turns at writing chunks; a power of 2 */
-    int32_t segments, each; /* of the tokens, and their chunks */
+    int32_t jobs, heads;      /* scans of one launch; heads of each */
+    int32_t slices, turns;    /* blocks for c's columns; blocks that take turns at writing chunks; a power of 2 */
+    int32_t segments, each;   /* of the tokens, and their chunks */
+    int32_t workers, batches; /* blocks of one scan's line (lightning_line.cuh), 0: none; of the problem */
+    float limit;              /* chunks that each of them may have */
 };
 
 /* Powers of a head's lambda, all as 2^(difference of a cumulative decay). Past a ragged end they stay at 1. */
@@ -96,7 +98,40 @@ struct work {
     __device__ __forceinline__ int token(int n) const { return place(n) * chunk_tokens; }
     __device__ __forceinline__ int rows(int n) const { return n == ragged ? left : chunk_tokens; }
     __device__ __forceinline__ bool own(int n) const { return (n & (turns - 1)) == turn; }
+    __device__ __forceinline__ bool begins() const { return true; } /* with a given state */
+
+    /* The first chunk whose y it writes, and the first of y's columns where a block has so many. */
+    __device__ __forceinline__ int first_own() const { return first + ((turn - first) & (turns - 1)); }
+    __device__ __forceinline__ int first_column(int columns) const { return slice * columns; }
+
+    template <int slots> __device__ __forceinline__ void skip(ring<slots> &at, int chunks) const
+    {
+        if (chunks) at.advance();
+    }
 };
+
+__device__ __forceinline__ head_decay decay_of(const scan &p, int h)
+{
+    constexpr float log2_e = 1.442695041f, steepest = 1e30f; /* times a distance, still finite */
+    return {fminf(p.slopes[h * p.slope_stride] * log2_e, steepest), p.reverse != 0};
+}
+
+__device__ __forceinline__ int chunks_of(const scan &p)
+{
+    return (int)((p.tokens + chunk_tokens - 1) / chunk_tokens);
+}
+
+__device__ __forceinline__ void take_head(work &w, const scan &p, const split &by, int64_t head)
+{
+    w.h = (int)(head % by.heads);
+    w.b = head / by.heads;
+    w.head = head;
+    w.deep = 0;
+    w.chunks = chunks_of(p);
+    w.ragged = p.reverse ? 0 : w.chunks - 1;
+    w.left = (int)(p.tokens - (w.chunks - 1) * (int64_t)chunk_tokens);
+    w.decay = decay_of(p, w.h);
+}
 
 __device__ __forceinline__ work work_of(const scan &p, const split &by, int64_t block)
 {
@@ -107,19 +142,10 @@ __device__ __forceinline__ work work_of(const scan &p, const split &by, int64_t 
     w.slice = (int)(index % by.slices);
     index /= by.slices;
     w.segment = (int)(index % by.segments);
-    index /= by.segments;
-    w.h = (int)(index % by.heads);
-    w.b = index / by.heads;
-    w.head = index;
-    w.deep = 0;
+    take_head(w, p, by, index / by.segments);
     w.turns = by.turns;
-    w.chunks = (int)((p.tokens + chunk_tokens - 1) / chunk_tokens);
-    w.ragged = p.reverse ? 0 : w.chunks - 1;
-    w.left = (int)(p.tokens - (w.chunks - 1) * (int64_t)chunk_tokens);
     w.first = w.segment * by.each;
     w.last = min(w.first + by.each, w.chunks);
-    constexpr float log2_e = 1.442695041f, steepest = 1e30f; /* times a distance, still finite */
-    w.decay = {fminf(p.slopes[w.h * p.slope_stride] * log2_e, steepest), p.reverse != 0};
     return w;
 }
 
@@ -176,6 +202,13 @@ template <class Room> __device__ __forceinline__ Room &room_in(uint8_t *memory)
     static_assert(room_bytes<Room> <= 227 * 1024, "more than a block can have");
     return *(Room *)(((uintptr_t)memory + alignof(Room) - 1) / alignof(Room) * alignof(Room));
 }
+
+/* Where a role stands: in the ring of chunks, in that of a, and in the turns of the published state. */
+template <class Room> struct places {
+    ring<Room::stages> at;
+    ring<Room::a_stages> a_at;
+    uint32_t turn = 0;
+};
 
 /* One lane arrives for its warp. */
 __device__ __forceinline__ void warp_arrive(uint64_t *barrier, int times = 1)
@@ -246,10 +279,10 @@ __device__ __forceinline__ void load_chunk(panel *to, const CUtensorMap *map, ui
             load_box((char *)(to + i) + row * row_bytes, map, filled, column + i * chunk, token + row, w.h, (int)w.b);
 }
 
-template <class Room> __device__ void produce(Room &s, const scan &p, const work &w)
+template <class Room, class Work> __device__ void produce(Room &s, const scan &p, const Work &w, places<Room> &now)
 {
-    ring<Room::stages> at;
-    ring<Room::a_stages> a_at;
+    ring<Room::stages> at = now.at;
+    ring<Room::a_stages> a_at = now.a_at;
     const int column = w.slice * Room::slabs * chunk;
     for (int n = w.first; n < w.last; ++n, at.advance()) {
         const int token = w.token(n);
@@ -266,6 +299,7 @@ template <class Room> __device__ void produce(Room &s, const scan &p, const work
         load_chunk<Room::reads_y>(s.a[a_at.slot] + Room::panels, &p.y, filled, column, token, w);
         a_at.advance();
     }
+    now.at = at, now.a_at = a_at;
 }
 
 } // namespace sm90

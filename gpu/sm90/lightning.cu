@@ -4,10 +4,9 @@
  * Z = dS / scale, which ends as dS0; dk with a, b, c = v, do, q, Z its transpose.
  */
 #include "lightning.cuh"
+#include "lightning_share.h"
 #include "sm90.h"
 #include "tensor_map.h"
-#include <algorithm>
-#include <cmath>
 
 namespace sm90
 {
@@ -22,6 +21,7 @@ namespace
 __global__ void __launch_bounds__(slat_block)
     lightning_join(const scan p, const split by, float *states, int64_t batches)
 {
+    if (by.workers && line(p, by).pays()) return;
     const int64_t size = (int64_t)p.depth * p.width, count = batches * by.heads * size;
     const int32_t chunks = (int32_t)((p.tokens + chunk_tokens - 1) / chunk_tokens);
     for (int64_t n = blockIdx.x * (int64_t)slat_block + threadIdx.x; n < count; n += (int64_t)gridDim.x * slat_block) {
@@ -40,81 +40,21 @@ __global__ void __launch_bounds__(slat_block)
     }
 }
 
-/* ---- how the blocks share the work ---- */
-
-struct share {
-    split by;
-    int64_t blocks;
-    int slabs;
-};
-
-/* How a block may do its part: its width in 64 columns, and how many take turns at writing. */
-struct shape {
-    int slabs, turns;
-    double own, keeping; /* nanoseconds for a chunk of 128 columns, measured on an H100; where nothing is written */
-};
-
-/* Nanoseconds that `blocks` blocks take which walk `chunks` chunks each and move so many tensors of `chunk_bytes`
- * a chunk, all blocks together. Blocks come in rounds; each is as long as the memory's time or a block's own. */
-double rounds_of(int64_t blocks, int processors, double chunks, double own, double bytes)
+bool in_place(const scan &p)
 {
-    constexpr double memory = 3000; /* bytes a nanosecond */
-    const auto round = [&](int64_t count) {
-        const double moving = bytes / memory * (double)count / (double)blocks, working = chunks * own;
-        return std::max(moving, working) + 0.1 * std::min(moving, working);
-    };
-    const double full = (double)(blocks / processors);
-    return (full ? full * round(processors) : 0) + (blocks % processors ? round(blocks % processors) : 0);
-}
-
-double time_of(const share &s, const shape &shape, const scan &p, int processors)
-{
-    const double chunks = (double)((p.tokens + chunk_tokens - 1) / chunk_tokens), segments = s.by.segments;
-    const double heads = (double)s.blocks / (s.by.jobs * s.by.slices * s.by.turns * segments);
-    const double tensor = heads * chunks * chunk_tokens * (p.depth + p.width), wide = std::max(p.depth, chunk) / 128.0;
-    double time = rounds_of(s.blocks, processors, s.by.each, shape.own * wide, tensor * (2 + 2 * s.by.jobs));
-    if (segments > 1)
-        time += rounds_of((int64_t)((double)s.blocks / s.by.turns * (segments - 1) / segments), processors, s.by.each,
-                          shape.keeping * wide, tensor * 2 * (segments - 1) / segments);
-    return time;
-}
-
-/* Wide blocks read a and b once; narrow ones are twice as many; where blocks take turns at writing, there are twice as
- * many again, though all of them keep the state: they must run side by side. Segments share the tokens of heads that
- * are too few for all of these. */
-share share_of(const scan &p, int64_t batches, int32_t heads, int32_t jobs, int processors)
-{
-    const int64_t chunks = (p.tokens + chunk_tokens - 1) / chunk_tokens, all = batches * heads * jobs;
-    constexpr int64_t least = 32; /* chunks of a segment: its beginning and end are paid for */
-    constexpr shape shapes[] = {{2, 1, 1400, 450}, {1, 1, 1020, 300}, {1, 2, 665, 300}};
-    share best = {};
-    double shortest = INFINITY;
-    for (int parted = 0; parted < 2; ++parted)
-        for (const shape &shape : shapes) {
-            if (shape.slabs == 2 && (p.depth > 128 || p.width <= chunk)) continue;
-            const int32_t slices = (p.width + shape.slabs * chunk - 1) / (shape.slabs * chunk);
-            share s = {{jobs, heads, slices, shape.turns, 1, (int32_t)chunks}, all * slices * shape.turns, shape.slabs};
-            const int64_t segments = parted ? slat_min(processors / s.blocks, chunks / least) : 1;
-            if (segments <= parted || (shape.turns > 1 && s.blocks > processors)) continue;
-            s.by.each = (int32_t)((chunks + segments - 1) / segments);
-            s.by.segments = (int32_t)((chunks + s.by.each - 1) / s.by.each);
-            s.blocks *= s.by.segments;
-            const double time = time_of(s, shape, p, processors);
-            if (time < shortest) best = s, shortest = time;
-        }
-    return best;
+    return p.begin.data && p.begin.data == p.end.data;
 }
 
 /* Where a state is updated in place, no block may end before another one of its head begins: none take turns. */
 void launch(slat_session &session, const scans &jobs, share share)
 {
     for (int i = 0; i < share.by.jobs; ++i)
-        if (jobs.job[i].begin.data && jobs.job[i].begin.data == jobs.job[i].end.data) {
+        if (in_place(jobs.job[i])) {
             share.blocks /= share.by.turns;
             share.by.turns = 1;
         }
     const auto launch = session.problem.type == SLAT_F16 ? launch_scans_f16 : launch_scans_bf16;
-    launch(session, jobs, share.by, share.blocks, jobs.job[0].depth, share.slabs);
+    launch(session, jobs, share.by, share.blocks, jobs.job[0].depth, share.how.slabs);
 }
 
 /* Finds the state before each segment, where jobs then begin. */
@@ -147,11 +87,27 @@ void enqueue_segments(slat_session &session, scans &jobs, const share &whole)
     }
 }
 
+/* Launches the line where slopes may make it sooner: it and the other launches find out which of them work. */
+void enqueue_line(slat_session &session, const scans &jobs, share &share)
+{
+    const slat_problem &p = session.problem;
+    constexpr double fewest = 12; /* chunks of a part */
+    if (parts_of(share, jobs.job[0], p.b, session.processors()) < fewest) return;
+    for (int i = 0; i < share.by.jobs; ++i)
+        if (!jobs.job[i].writes) return;
+    offer_line(share, jobs.job[0], p.b, session.processors(), session.memory_rate());
+    if (!share.by.workers) return;
+    for (int i = 0; i < share.by.jobs; ++i)
+        if (in_place(jobs.job[i])) share.by.limit = 0; /* no length does: an end would come before a beginning */
+    (p.type == SLAT_F16 ? launch_line_f16 : launch_line_bf16)(session, jobs, share.by);
+}
+
 /* Computes `count` scans of equal extents. */
 void enqueue_scans(slat_session &session, scans jobs, int count)
 {
     const slat_problem &p = session.problem;
     share share = share_of(jobs.job[0], p.b, p.hq, count, session.processors());
+    enqueue_line(session, jobs, share);
     if (share.by.segments > 1) enqueue_segments(session, jobs, share);
     launch(session, jobs, share);
 }

@@ -119,12 +119,12 @@ __device__ __forceinline__ void store_rows(chunk_room<DEPTH, SLABS> &s, const fl
 }
 
 /* Rows by plain stores: of f32, or of widths that the copy engine would round up to 16 bytes. */
-template <class T, int COUNT>
-__device__ __forceinline__ void store_elements(const float (&y)[COUNT], float scale, const scan &p, const work &w,
+template <class T, int COUNT, class Work>
+__device__ __forceinline__ void store_elements(const float (&y)[COUNT], float scale, const scan &p, const Work &w,
                                                int token, int rows)
 {
     const int thread = threadIdx.x % group, row = thread / 32 * 16 + thread % 32 / 4;
-    const int column = w.slice * 2 * COUNT + 2 * (thread % 4);
+    const int column = w.first_column(2 * COUNT) + 2 * (thread % 4);
 #pragma unroll
     for (int i = 0; i < COUNT; ++i) {
         const int r = row + i % 4 / 2 * 8, c = column + i / 4 * 8 + i % 2;
@@ -137,25 +137,25 @@ __device__ __forceinline__ void store_elements(const float (&y)[COUNT], float sc
     }
 }
 
-template <class T, int DEPTH, int SLABS>
-__device__ __forceinline__ void write_rows(chunk_room<DEPTH, SLABS> &s, const scan &p, const work &w)
+template <class T, int DEPTH, int SLABS, class Work>
+__device__ __forceinline__ void write_rows(chunk_room<DEPTH, SLABS> &s, const scan &p, const Work &w,
+                                           places<chunk_room<DEPTH, SLABS>> &now)
 {
     typedef chunk_room<DEPTH, SLABS> room;
     const int row = threadIdx.x % group / 32 * 16 + threadIdx.x % 32 / 4;
-    const int skipped = (w.turn - w.first) & (w.turns - 1);
-    int n = w.first + skipped;
+    int n = w.first_own();
     if (w.turn < 0 || n >= w.last) return;
     writer<T, DEPTH, SLABS> writer;
     writer.list_inside(w.decay);
     const float scale = p.scale.of(w.head);
-    ring<room::stages> at;
-    ring<room::a_stages> a_at;
-    if (skipped) at.advance();
+    ring<room::stages> at = now.at;
+    ring<room::a_stages> a_at = now.a_at;
+    w.skip(at, n - w.first);
     writer.begin(s, a_at, at);
     wgmma_wait<0>();
     wgmma_ended(writer.scores);
 #pragma unroll 1
-    for (uint32_t turn = 0; n < w.last; n += w.turns, turn ^= 1) {
+    for (uint32_t turn = now.turn; n < w.last; n += w.turns, turn ^= 1, now.turn = turn) {
         const int rows = w.rows(n), token = w.token(n), here = at.slot;
         const float pending = w.decay.pending(n > w.first);
         const float read[2] = {pending * w.decay.read(row, rows), pending * w.decay.read(row + 8, rows)};
@@ -178,6 +178,7 @@ __device__ __forceinline__ void write_rows(chunk_room<DEPTH, SLABS> &s, const sc
         wgmma_wait<0>();
         wgmma_ended(writer.scores);
     }
+    now.at = at, now.a_at = a_at;
     if (threadIdx.x % 32 == 0) store_wait();
 }
 

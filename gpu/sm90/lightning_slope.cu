@@ -264,7 +264,8 @@ __global__ void __launch_bounds__(3 * group, 1)
     const int role = __shfl_sync(~0u, threadIdx.x / group, 0);
     if (role == 0) {
         registers_give<40>();
-        if (threadIdx.x == 0) produce(s, p, w);
+        places<room> now;
+        if (threadIdx.x == 0) produce(s, p, w, now);
         return;
     }
     float sum;
@@ -300,7 +301,7 @@ void enqueue_slopes(slat_session &session, const scan &p)
     const slat_view &to = problem.decay.grad_slopes;
     constexpr int deepest = 128;
     const int32_t slices = (p.width + chunk - 1) / chunk * ((p.depth + deepest - 1) / deepest);
-    const split by = {1, problem.hq, slices, 1, 1, (int32_t)((p.tokens + chunk_tokens - 1) / chunk_tokens)};
+    const split by = {1, problem.hq, slices, 1, 1, (int32_t)((p.tokens + chunk_tokens - 1) / chunk_tokens), 0, 0, 0};
     float *sums = (float *)session.take(problem.b * by.heads * by.slices, sizeof(float));
     (problem.type == SLAT_F16 ? enqueue_slopes<__half> : enqueue_slopes<__nv_bfloat16>)(session, p, by, sums);
     session.launch(simt::lightning_slope_sum, (by.heads + slat_block - 1) / slat_block, 0, (const float *)sums,

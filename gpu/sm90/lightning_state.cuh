@@ -88,13 +88,13 @@ __device__ __forceinline__ void for_state(float (&z)[SLABS][PARTS][COUNT], float
         for_elements<false>(z, state, v, p, w, each);
 }
 
-template <int SLABS, int PARTS, int COUNT>
+template <int SLABS, int PARTS, int COUNT, class Work>
 __device__ __forceinline__ void load_state(float (&z)[SLABS][PARTS][COUNT], const state_view &v, int64_t snapshot,
-                                           float factor, const scan &p, const work &w)
+                                           float factor, const scan &p, const Work &w)
 {
 #pragma unroll
     for (int i = 0; i < SLABS * PARTS * COUNT; ++i) z[i / (PARTS * COUNT)][i / COUNT % PARTS][i % COUNT] = 0;
-    if (!v.data) return;
+    if (!v.data || !w.begins()) return;
     for_state(z, state_at(v, w, snapshot), v, p, w, [](float &x, const float *at) { x = *at; });
 #pragma unroll
     for (int i = 0; i < SLABS * PARTS * COUNT; ++i) z[i / (PARTS * COUNT)][i / COUNT % PARTS][i % COUNT] *= factor;
@@ -176,7 +176,7 @@ __device__ __forceinline__ void publish(uint64_t *published)
     warp_arrive(published);
 }
 
-template <class T, int DEPTH, int SLABS> struct keeper {
+template <class T, int DEPTH, int SLABS, class Work> struct keeper {
     typedef chunk_room<DEPTH, SLABS> room;
     static constexpr int N = DEPTH % 128 ? 64 : 128, parts = DEPTH / N, count = N / 2;
     static constexpr int most = SLABS == 1 && DEPTH < 256 ? 2 : 1; /* chunks that are added at once */
@@ -185,7 +185,7 @@ template <class T, int DEPTH, int SLABS> struct keeper {
 
     room &s;
     const scan &p;
-    const work &w;
+    const Work &w;
     const int warp, lane;
     float z[SLABS][parts][count], keep;
     uint32_t weights[most][8];
@@ -194,8 +194,9 @@ template <class T, int DEPTH, int SLABS> struct keeper {
     uint32_t turn;
     int listed; /* what `keep` and `weights` are for: rows of both chunks, and whether it is not the first step */
 
-    __device__ __forceinline__ keeper(room &s, const scan &p, const work &w)
-        : s(s), p(p), w(w), warp(threadIdx.x % group / 32), lane(threadIdx.x % 32), turn(0), listed(-1)
+    __device__ __forceinline__ keeper(room &s, const scan &p, const Work &w, const places<room> &now)
+        : s(s), p(p), w(w), warp(threadIdx.x % group / 32), lane(threadIdx.x % 32), at(now.at), turn(now.turn),
+          listed(-1)
     {
         load_state(z, p.begin, w.segment, p.begin_scale.of(w.head), p, w);
     }
@@ -279,11 +280,12 @@ template <class T, int DEPTH, int SLABS> struct keeper {
 };
 
 /* Where blocks take turns, a chunk whose y another block writes is added together with the one before it. */
-template <class T, int DEPTH, int SLABS>
-__device__ __forceinline__ void keep_state(chunk_room<DEPTH, SLABS> &s, const scan &p, const work &w)
+template <class T, int DEPTH, int SLABS, class Work>
+__device__ __forceinline__ void keep_state(chunk_room<DEPTH, SLABS> &s, const scan &p, const Work &w,
+                                           places<chunk_room<DEPTH, SLABS>> &now)
 {
-    typedef keeper<T, DEPTH, SLABS> keeper;
-    keeper k(s, p, w);
+    typedef keeper<T, DEPTH, SLABS, Work> keeper;
+    keeper k(s, p, w, now);
 #pragma unroll 1
     for (int n = w.first; n < w.last;) {
         if (p.every && w.own(n) && n % p.every == 0) store_state(k.z, p.snapshots, n / p.every, 1, p, w);
@@ -295,6 +297,7 @@ __device__ __forceinline__ void keep_state(chunk_room<DEPTH, SLABS> &s, const sc
     }
     if (w.turn <= 0 && (p.end.snapshot || w.last == w.chunks)) /* each segment's, where each has a place */
         store_state(k.z, p.end, w.segment, p.end_scale.of(w.head) * w.decay.pending(true), p, w);
+    now.at = k.at, now.turn = k.turn;
 }
 
 } // namespace sm90

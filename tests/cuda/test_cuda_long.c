@@ -11,7 +11,8 @@
 enum { TOKENS = 524288 - 37, PERIOD = 8191, WIDTH = 128, SAMPLES = 24 };
 enum { Q, K, V, GRAD_O, INPUTS, O = INPUTS, GRAD_Q, GRAD_K, GRAD_V, TENSORS };
 
-static const double slope = 1.0 / 256, scale = 0.1;
+static const double scale = 0.1;
+static double slope;
 static double *rows[INPUTS]; /* the patterns */
 
 /* A number that bf16 has, and its bits. */
@@ -76,8 +77,15 @@ static void make_patterns(unsigned char *data[], size_t bytes)
     }
 }
 
-static void lightning(const void *backend)
+typedef struct {
+    const char *backend;
+    double slope;
+} row_case;
+
+static void lightning(const void *argument)
 {
+    const row_case *c = argument;
+    slope = c->slope;
     const memory *m = gpu_memory();
     const size_t bytes = (size_t)TOKENS * WIDTH * sizeof(uint16_t);
     int64_t shape[] = {1, TOKENS, 1, WIDTH}, one = 1;
@@ -104,7 +112,7 @@ static void lightning(const void *backend)
                                  .grad_k = &t[GRAD_K],
                                  .grad_v = &t[GRAD_V]};
     gpu_room room = {0};
-    const slat_exec exec = gpu_exec(&room, backend, NULL);
+    const slat_exec exec = gpu_exec(&room, c->backend, NULL);
     CHECK(slat_lightning_forward(&exec, &call) == SLAT_OK && gpu_room_end(&room), "forward: %s", slat_error());
     CHECK(slat_lightning_backward(&exec, &call) == SLAT_OK && gpu_room_end(&room), "backward: %s", slat_error());
     for (int64_t n = 0; n < SAMPLES; n++) { /* the first, the last, and a spread between */
@@ -121,9 +129,13 @@ static void lightning(const void *backend)
 
 int main(int argc, char **argv)
 {
+    static row_case cases[2 * GPU_BACKENDS];
     const char *names[GPU_BACKENDS];
     gpu_begin("cuda_long");
     const int32_t backends = gpu_backends(names);
-    for (int32_t n = 0; n < backends; n++) harness_add(lightning, names[n], "lightning 512k %s", names[n]);
+    for (int32_t n = 0; n < 2 * backends; n++) {
+        cases[n] = (row_case){names[n / 2], n % 2 ? 1.0 / 32 : 1.0 / 256};
+        harness_add(lightning, &cases[n], "lightning 512k %s, slope 1/%g", names[n / 2], 1 / cases[n].slope);
+    }
     return harness_main("cuda_long", argc, argv);
 }
