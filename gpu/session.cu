@@ -1,5 +1,6 @@
 /* Sessions: the device of a call, its workspace, its failures. */
 #include "session.h"
+#include <atomic>
 
 const slat_host *slat_cuda_host;
 
@@ -56,11 +57,19 @@ int slat_session::processors()
     return attribute(cudaDevAttrMultiProcessorCount);
 }
 
-/* Copies reached .88 to .90 of what clock (kHz) and width (bits) say, on H100 and H200. */
+/* Copies reached .88 to .90 of what clock (kHz) and width (bits) say, on H100 and H200. The driver takes a millisecond
+ * to tell a clock, so a device is asked once. */
 double slat_session::memory_rate()
 {
+    constexpr int places = 64; /* devices of one machine */
+    static std::atomic<double> known[places];
+    std::atomic<double> &own = known[problem.device.device_id % places];
+    double rate = own.load(std::memory_order_relaxed);
+    if (rate > 0) return rate;
     const double clock = attribute(cudaDevAttrMemoryClockRate), width = attribute(cudaDevAttrGlobalMemoryBusWidth);
-    return 0.88 * 2 * clock * width / 8 * 1e-6;
+    rate = 0.88 * 2 * clock * width / 8 * 1e-6;
+    if (error == cudaSuccess) own.store(rate, std::memory_order_relaxed);
+    return rate;
 }
 
 slat_status slat_session::finish(slat_plan *plan)
