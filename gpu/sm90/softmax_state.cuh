@@ -117,23 +117,25 @@ struct softmax_state {
     {
         constexpr int pairs = N / 4, lag = 2; /* lag: until a power has come */
         if (!all) hide(w, seen);
-        int32_t peak[2] = {INT32_MIN, INT32_MIN}, other = INT32_MIN; /* row 0 hides under nothing: two chains */
+        int32_t peak[2] = {INT32_MIN, INT32_MIN}, other = INT32_MIN; /* two chains a row */
 #pragma unroll
         for (int i = 0; i < pairs; ++i) {
             int32_t &chain = i % 2 ? other : peak[0];
             chain = greater(chain, w[4 * i], w[4 * i + 1]);
         }
         bool shrinks = rise(0, max(peak[0], other), w, scale);
+        other = INT32_MIN;
 #pragma unroll
         for (int i = 0; i < pairs + lag; ++i) {
             if (i < pairs) {
                 w[4 * i] = power(w[4 * i], scale, base[0]);
                 w[4 * i + 1] = power(w[4 * i + 1], scale, base[0]);
-                peak[1] = greater(peak[1], w[4 * i + 2], w[4 * i + 3]);
+                int32_t &chain = i % 2 ? other : peak[1];
+                chain = greater(chain, w[4 * i + 2], w[4 * i + 3]);
             }
             if (i >= lag) sum[0] += w[4 * (i - lag)] + w[4 * (i - lag) + 1];
         }
-        shrinks |= rise(1, peak[1], w, scale);
+        shrinks |= rise(1, max(peak[1], other), w, scale);
         turn(shrinks);
 #pragma unroll
         for (int i = 0; i < pairs + lag; ++i) {
