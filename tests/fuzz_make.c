@@ -120,7 +120,8 @@ static problem_parameters draw(fuzz_source *s)
 {
     static const tensor_type types[] = {TENSOR_F64, TENSOR_F32, TENSOR_F32,  TENSOR_F32,
                                         TENSOR_F16, TENSOR_F16, TENSOR_BF16, TENSOR_BF16};
-    static const int64_t widths[] = {1, 2, 3, 4, 5, 8, 8, 12, 16, 16, 17, 24, 31, 32, 33, 40, 64, 64, 72, 96, 128, 192, 200, 256};
+    static const int64_t widths[] = {1,  2,  3,  4,  5,  8,  8,  12, 16, 16,  17,  24,
+                                     31, 32, 33, 40, 64, 64, 72, 96, 128, 192, 200, 256};
     static const double scales[] = {0, 0, 0, .3, -.5, 1e-3, 2};
     problem_parameters p = {.op = (problem_op)fuzz_below(s, OP_COUNT), .type = FUZZ_PICK(s, types)};
     p.pass = fuzz_chance(s, 60) ? PASS_BACKWARD : PASS_FORWARD;

@@ -131,7 +131,8 @@ static bool spoil_content(fuzz_source *s, problem *p, int slot, char note[120])
     const int64_t at = fuzz_below(s, count);
     snprintf(note, 120, "%s[%lld]", problem_slot_name(slot, (char[PROBLEM_NAME]){0}), (long long)at);
     static const double odd[] = {NAN, INFINITY, -INFINITY, -1, 0, 1e30, -1e30};
-    const double value = is_integer(t) ? (double)odd_i32(s) : FUZZ_PICK(s, odd);
+    double value = is_integer(t) ? (double)odd_i32(s) : FUZZ_PICK(s, odd);
+    if (t->type == TENSOR_U8) value = fuzz_below(s, 256); /* each of them is a bitmap's */
     tensor_set(t, at, value);
     return is_integer(t) || fabs(value) <= 1;
 }
