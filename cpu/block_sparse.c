@@ -147,7 +147,7 @@ static int64_t stop(const slat_cut *c, int64_t b, int32_t key_head)
         for (int64_t r = 0; r < l->rows; r++) {
             const int64_t row = slat_layout_row(l, l->rows, b, h, p->hq, r);
             for (int64_t e = l->indptr[row]; e < l->indptr[row + 1]; e++, all++)
-                entries[l->indices[e] * BINS / blocks]++;
+                entries[(int64_t)l->indices[e] * BINS / blocks]++;
         }
     int bin = 0; /* the first that is behind the stop */
     while (bin < BINS && 2 * before + entries[bin] <= all) before += entries[bin++];
