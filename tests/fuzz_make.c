@@ -167,9 +167,10 @@ static void keep_digits(problem_parameters *p)
 {
     const bool half = p->type == TENSOR_F16 || p->type == TENSOR_BF16;
     const bool linear = p->op == OP_LIGHTNING || p->op == OP_LIGHTNING_STEP;
-    /* One token of one head: o is (q.k) v where nothing came before or all of it has decayed, and all of o is as small
-     * as that one sum. */
-    if (linear && p->type != TENSOR_F64 && p->b * p->hq * p->tq[0] == 1) p->hq = 2;
+    /* One head: the limits of dsink and dslopes, sums over its rows, follow the largest head's. And o of its one token is
+     * (q.k) v where nothing came before or all of it has decayed: all of o is as small as that one sum. */
+    const bool sums_rows = p->pass == PASS_BACKWARD && (p->sink || linear), one_sum = linear && p->b * p->tq[0] == 1;
+    if (p->type != TENSOR_F64 && p->hq == 1 && (sums_rows || one_sum)) p->hq = 2;
     /* dq and dk, as small as the scale, would lie among f16's subnormals. */
     if (p->type == TENSOR_F16 && p->pass == PASS_BACKWARD && p->scale == 1e-3) p->scale = 0;
     if (!half || !problem_is_softmax(p->op)) return;
