@@ -121,14 +121,11 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
             const typename Walk::note &tile = s.note[note.slot].tile;
             rows.mask(tile, seen);
             if (!rows.clears(tile)) return;
-            /* groups that take turns may not wait for each other here: both clear all rows */
-            const bool both = !shape::turns && (sights & 3) != sees_none && (sights >> 2 & 3) != sees_none;
-            const int helpers = both ? 2 * group_threads : group_threads;
+            /* each group clears all rows: one waits for the other nowhere but at the tensor cores */
             barrier_wait(&s.v_full[stage.slot], stage.parity);
-            rows.template clear<shape::chunks, shape::keys>(tile, shared_address(s.v[stage.slot]),
-                                                            both ? group * group_threads + thread : thread, helpers);
+            rows.template clear<shape::chunks, shape::keys>(tile, shared_address(s.v[stage.slot]), thread, group_threads);
             proxy_fence();
-            named_sync(both ? 1 : 2 + group, helpers);
+            named_sync(2 + group, group_threads);
         };
         bool pending = false; /* weights that have not been multiplied */
         bool more = item.tiles;

@@ -87,10 +87,7 @@ __device__ __forceinline__ void load_tile(const slat_problem &p, const Walk &wal
 
 /* The first V waits for the first K: all blocks of the card begin at once, and what a product waits for should not come
  * behind what is needed later. */
-__device__ __forceinline__ void first_tile_sync()
-{
-    named_sync(4, 2 * warp_lanes);
-}
+constexpr int first_keys_barrier = 4, first_keys_threads = 2 * warp_lanes;
 
 template <int D, class Walk>
 __device__ __forceinline__ void load_keys(forward_room<D, Walk> &s, const slat_problem &p, const Walk &walk,
@@ -117,7 +114,7 @@ __device__ __forceinline__ void load_keys(forward_room<D, Walk> &s, const slat_p
         load_tile<D>(p, walk, told.tile, item, false, s.k[stage.slot], &k, &s.k_full[stage.slot]);
         if (first) {
             barrier_wait(&s.k_full[stage.slot], stage.parity);
-            first_tile_sync();
+            named_arrive(first_keys_barrier, first_keys_threads);
         }
         first = false;
         stage.advance();
@@ -134,7 +131,7 @@ __device__ __forceinline__ void load_values(forward_room<D, Walk> &s, const slat
         const tile_note<Walk> &told = s.note[note.slot];
         barrier_wait(&s.note_full[note.slot], note.parity);
         if (told.item < 0) break;
-        if (first) first_tile_sync();
+        if (first) named_sync(first_keys_barrier, first_keys_threads);
         first = false;
         barrier_wait(&s.v_empty[stage.slot], stage.parity ^ 1);
         load_tile<D>(p, walk, told.tile, s.item[told.item], true, s.v[stage.slot], &v, &s.v_full[stage.slot]);
