@@ -7,11 +7,19 @@
 #define EVERY 256
 
 /* 2^21 tokens of all heads together: how few heads, or many, fill a card. 32 heads of them are la-64k. */
-#define SHARED_BY(total, batch, heads, tokens)                                                                      \
-    {.id = "la-heads-" #total, .gpu = true, .limit = BENCH_COPY,                                                    \
-     .passes = 1 << BENCH_FORWARD | 1 << BENCH_BACKWARD,                                                            \
-     .parameters = {.op = OP_LIGHTNING, .type = TENSOR_BF16, .b = batch, .tq = {tokens}, .hq = heads, .d = 128,     \
-                    .scale = SCALE_128}}
+#define SHARED_BY(total, batch, heads, tokens)                                                                         \
+    {                                                                                                                  \
+        .id = "la-heads-" #total, .gpu = true, .limit = BENCH_COPY,                                                    \
+        .passes = 1 << BENCH_FORWARD | 1 << BENCH_BACKWARD, .parameters = {                                            \
+            .op = OP_LIGHTNING,                                                                                        \
+            .type = TENSOR_BF16,                                                                                       \
+            .b = batch,                                                                                                \
+            .tq = {tokens},                                                                                            \
+            .hq = heads,                                                                                               \
+            .d = 128,                                                                                                  \
+            .scale = SCALE_128                                                                                         \
+        }                                                                                                              \
+    }
 
 static const bench_workload workloads[] = {
     {.id = "la-8k", .gpu = true, .limit = BENCH_COPY, .passes = BENCH_LIGHTNING_PASSES,

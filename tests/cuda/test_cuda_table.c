@@ -1,6 +1,7 @@
 /* The table of problems on every backend of the GPU: each type, pass and layout against the definition in f64, which
  * gets the rounded inputs. Keys that must not be read are NaN, outputs and workspace are poisoned, nothing but the
- * outputs may change. Then masks, exactly: with q = 0, lse is the log of the number of visible keys.
+ * outputs may change. Then masks, exactly: with q = 0, lse is the log of the number of visible keys. And lightning with
+ * the steepest slope over every number of tokens around one and two chunks.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -90,6 +91,29 @@ static void compare(const void *argument)
     problem_free(expected);
 }
 
+/* A decay of e^-30 a token is below what f16 holds: weights must not be rounded before they meet. */
+static void steep_tails(const void *argument)
+{
+    const row *r = argument;
+    const int step = gpu_brief() > 1 ? 43 : gpu_brief() ? 13 : 1;
+    for (int tokens = 1; tokens <= 130; tokens += step) {
+        const problem_parameters parameters = {.op = OP_LIGHTNING,
+                                               .pass = PASS_BACKWARD,
+                                               .b = 1,
+                                               .tq = {tokens},
+                                               .hq = 2,
+                                               .d = 64,
+                                               .seed = (uint64_t)tokens,
+                                               .lightning = {.slope = 30, .s0 = true, .dst = true}};
+        problem *given = gpu_host_problem(&parameters, r->type), *expected = subject_twin(given);
+        const row one = {.backend = r->backend, .type = r->type, .number = tokens};
+        in_layout(&one, (layout)(tokens % LAYOUTS), true, given, expected);
+        problem_free(given);
+        problem_free(expected);
+        if (!CHECK(!harness_failures(), "with %d tokens", tokens)) return;
+    }
+}
+
 /* The log of the number of keys that a row sees (landmark: of its own bucket). */
 static double log_count(const problem *p, const seen_mask *m, int64_t b, int64_t h, int64_t i, double *w)
 {
@@ -142,7 +166,7 @@ static bool has_turn(const case_problem *c, int type)
 
 int main(int argc, char **argv)
 {
-    static row rows[3 * CASE_PROBLEMS * GPU_BACKENDS];
+    static row rows[3 * (CASE_PROBLEMS + 1) * GPU_BACKENDS];
     const char *names[GPU_BACKENDS];
     gpu_begin("cuda_table");
     const int32_t backends = gpu_backends(names);
@@ -160,6 +184,12 @@ int main(int argc, char **argv)
                 harness_add(exact_mask, r, "mask %s %s %s", c->id, names[b], tensor_type_name(r->type));
             r++;
         }
+    }
+    for (int n = 0; n < 3 * backends; n++) {
+        const char *name = names[n / 3];
+        if (!gpu_is_general(name) && types[n % 3] == TENSOR_F32) continue;
+        *r = (row){.backend = name, .type = types[n % 3]};
+        harness_add(steep_tails, r++, "la-steep-tails %s %s", name, tensor_type_name(types[n % 3]));
     }
     return harness_main("cuda_table", argc, argv);
 }
