@@ -242,7 +242,7 @@ static void plan_fetches(const backward *f, bench *w, int queries, int more)
         fetch_queries(&w->fetch, &p->grad_o, w->ahead, p->dv);
         fetch_queries(&w->fetch, &p->o, w->ahead, p->dv);
     }
-    fetch_over(&w->fetch, tile->strips > 1 ? chunks / 2 : chunks); /* several strips each see a part */
+    fetch_over(&w->fetch, chunks / slat_min(f->cut->apart, 2)); /* more would cost more than it saves */
 }
 
 /* The step after w->next on the side that is run which has a kept key, or any there where dq is wanted. */

@@ -180,7 +180,7 @@ static void plan_fetches(const forward *f, bench *w, int more, int any_ahead, in
         fetch_keys(&w->fetch, &p->k, next->b, next->key_head, &w->next, p->d);
         fetch_keys(&w->fetch, &p->v, next->b, next->key_head, &w->next, p->dv);
     }
-    fetch_over(&w->fetch, tile->strips > 1 ? chunks / 2 : chunks); /* several strips each see a part */
+    fetch_over(&w->fetch, chunks / f->cut->apart);
 }
 
 /* The steps of the tile's part. any_ahead: there is a tile ahead. */

@@ -76,6 +76,8 @@ static inline void gemm_any(float *c, int64_t c_row, gemm_scalars a, gemm_rows b
         const microtile_entry *tile = microtiles[width - 1];
         for (int64_t i = 0; i < m; i += tile->rows) {
             while (tile->rows > m - i) tile++;
+            if (mode == GEMM_STORE && tile->rows < m - i && tile > microtiles[width - 1] && tile[-1].rows <= m)
+                i = m - (--tile)->rows; /* one tile instead of several: what is stored again is the same */
             tile->run(&g, c + i * c_row, a.at + i * a.row, b.at, factor ? factor + i : NULL);
         }
         left -= width;

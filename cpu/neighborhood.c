@@ -64,8 +64,9 @@ static void cut(slat_cut *c)
     if (!whole && !wide) choose_box(p, STRIPS, strip, box);
     c->tiles = ceil_div(p->hq / p->hk, c->cut[HEADS]);
     c->lanes = lanes_of_tile(lanes, c->cut[HEADS]);
-    int64_t keys = 1;
+    int64_t keys = 1, keys_of_strip = 1;
     for (int i = 0; i < 3; i++) {
+        keys_of_strip *= span(&p->window[i], strip[i]);
         c->tiles *= p->window[i].dilation * ceil_div(queries_of(&p->window[i]), box[i]);
         if (!whole) c->lanes *= (int32_t)ceil_div(box[i], strip[i]);
         if (i < 2) keys *= span(&p->window[i], box[i]);
@@ -75,6 +76,7 @@ static void cut(slat_cut *c)
     c->cut[LINE] = ceil_div(length, ceil_div(length, STEP_ROWS));
     c->steps = keys * ceil_div(length, c->cut[LINE]);
     c->keys = keys * length;
+    c->apart = (int32_t)ceil_div(c->keys, keys_of_strip);
     c->stop_unit = p->window[0].length > 1 || p->window[1].length > 1 ? 1 : STEP_ROWS;
     c->near = 1;
 }
@@ -201,20 +203,28 @@ static int64_t seen(const slat_tile *tile, const slat_strip *strip, int i, int64
     return end - begin;
 }
 
+/* The strip's lanes at place k of its box in dimension i: they recur, for lanes run through heads, x, y and z. */
+static uint64_t lanes_at(const slat_strip *strip, int i, int32_t k)
+{
+    const int32_t inner = i == 2 ? 1 : i == 1 ? strip->extent[2] : strip->extent[1] * strip->extent[2];
+    const uint64_t some = ~0ull >> (LANES - inner);
+    uint64_t lanes = 0;
+    for (int32_t l = k * inner; l < strip->lanes; l += inner * strip->extent[i]) lanes |= some << l;
+    return lanes;
+}
+
 /* bits[k]: the lanes that see key from + k in dimension i. Every query's interval is toggled at its two ends. */
 static void dimension_lanes(const slat_tile *tile, const slat_strip *strip, int i, int64_t from, int64_t count,
                             uint64_t *bits)
 {
-    const int32_t inner = i == 2 ? 1 : i == 1 ? strip->extent[2] : strip->extent[1] * strip->extent[2];
-    uint64_t lanes[LANES] = {0};
-    for (int32_t l = 0; l < strip->lanes; l++) lanes[l % strip->rows / inner % strip->extent[i]] |= 1ull << l;
     memset(bits, 0, (size_t)count * sizeof *bits);
     for (int32_t k = 0; k < strip->extent[i]; k++) {
         const int64_t begin = slat_max(tile->begin[i][strip->offset[i] + k] - from, 0);
         const int64_t end = tile->end[i][strip->offset[i] + k] - from;
         if (begin >= count || end <= begin) continue;
-        bits[begin] ^= lanes[k];
-        if (end < count) bits[end] ^= lanes[k];
+        const uint64_t lanes = lanes_at(strip, i, k);
+        bits[begin] ^= lanes;
+        if (end < count) bits[end] ^= lanes;
     }
     for (int64_t k = 1; k < count; k++) bits[k] ^= bits[k - 1];
 }

@@ -57,7 +57,7 @@ slat_cut slat_softmax_cut(const slat_problem *p)
         [SLAT_OP_SHARDED] = &slat_sharded_walk,
         [SLAT_OP_LANDMARK] = &slat_landmark_walk,
     };
-    slat_cut cut = {.p = p, .walk = walks[p->op], .keys = p->tk, .stop_unit = STEP_ROWS};
+    slat_cut cut = {.p = p, .walk = walks[p->op], .keys = p->tk, .apart = 1, .stop_unit = STEP_ROWS};
     cut.walk->cut(&cut);
     find_stop(&cut);
     return cut;

@@ -88,6 +88,7 @@ typedef struct {
     int32_t lanes;       /* of a tile at most */
     int32_t rows;        /* of a step at most */
     int64_t steps, keys; /* of a tile at most */
+    int32_t apart;       /* a strip sees about one of so many of its tile's keys */
     int32_t long_blocks; /* landmark's blocks come in several steps */
     int64_t cut[8];      /* the walk's own */
 
