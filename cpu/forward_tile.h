@@ -155,12 +155,13 @@ static void plan_few(const forward *f, bench *w, const slat_tile *next, int pack
     fetch_over(&w->fetch, gemm_chunks(tile->strip[0].lanes, f->ld / VL, w->step.rows));
 }
 
-/* What a step's products fetch: the next step's keys and values; of the tile ahead also its rows. packed: the step's
- * values are. */
+/* What a step's products fetch: the next step's keys and values; of the tile ahead also its rows; and where a tile ends,
+ * the rows that its results go to. packed: the step's values are. */
 static void plan_fetches(const forward *f, bench *w, int more, int any_ahead, int packed)
 {
     const slat_problem *p = f->p;
     const slat_tile *tile = w->tile, *next = more ? tile : w->ahead;
+    const int last = !more;
     int64_t chunks = 0;
     w->fetch.rows = w->fetch.next = 0;
     if (!more && any_ahead) {
@@ -180,6 +181,7 @@ static void plan_fetches(const forward *f, bench *w, int more, int any_ahead, in
         fetch_keys(&w->fetch, &p->k, next->b, next->key_head, &w->next, p->d);
         fetch_keys(&w->fetch, &p->v, next->b, next->key_head, &w->next, p->dv);
     }
+    if (last && f->parts == 1) fetch_queries(&w->fetch, &p->o, tile, p->dv);
     fetch_over(&w->fetch, chunks / f->cut->apart);
 }
 
