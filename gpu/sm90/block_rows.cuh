@@ -160,8 +160,7 @@ template <bool bitmaps> struct block_rows : runs_of_keys, block_bitmaps<bitmaps>
                    (!p.layout.causal || run_first + walk.run <= first + 1);
         }
 
-        /* Whether bitmaps may hide a key from all queries: a group that sees all keys does not wait for the other one.
-         */
+        /* Whether bitmaps may hide a key from all queries: not where a group sees all keys. */
         __device__ __forceinline__ bool hides(bool parts, const int32_t (&sight)[2]) const
         {
             return bitmaps && parts && sight[0] != sees_all && sight[1] != sees_all;
