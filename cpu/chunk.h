@@ -256,6 +256,7 @@ typedef struct {
     int64_t bytes[6];         /* of a row */
     int64_t t, r, some;       /* first token, tokens, lines at a time */
     int64_t which, row, byte; /* the line that comes next */
+    int near;                 /* slat_fetches_near() */
 } prefetcher;
 
 /* One more tensor. */
@@ -280,7 +281,7 @@ static inline void prefetch_some(prefetcher *p)
 {
     for (int64_t n = 0; n < p->some && p->which < 6 && p->rows[p->which]; n++) {
         const token_rows *rows = p->rows[p->which];
-        __builtin_prefetch(rows->at + (p->t + p->row) * rows->stride + p->byte, 0, 3);
+        vec_fetch_next(rows->at + (p->t + p->row) * rows->stride + p->byte, p->near);
         p->byte += 64;
         if (p->byte < p->bytes[p->which]) continue;
         p->byte = 0;

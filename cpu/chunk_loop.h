@@ -17,6 +17,7 @@
 #ifndef SLAT_CPU_CHUNK_LOOP_H
 #define SLAT_CPU_CHUNK_LOOP_H
 #include "chunk_pair.h"
+#include "cpu.h"
 
 #define LINES 8 /* sweeps that take turns, at most */
 
@@ -155,7 +156,7 @@ static inline void run_tokens(chunk_line *lines, int64_t count, int64_t t, int64
         const int replaced = first->read_snapshots && then % first->every == 0;
         for (int64_t i = 0; i < count; i++) {
             const int last = i + 1 == count, update = then < first->tokens ? !replaced : lines[i].sweep.last.at != NULL;
-            prefetcher next = {.t = last ? then : t, .r = last ? next_r : r};
+            prefetcher next = {.t = last ? then : t, .r = last ? next_r : r, .near = slat_fetches_near()};
             prefetch_line(&next, last ? &lines[0] : &lines[i + 1]);
             take_snapshot(&lines[i].room, &lines[i].sweep, t);
             run_chunk(&lines[i], &next, t, r, update);

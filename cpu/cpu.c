@@ -72,13 +72,40 @@ int32_t slat_amx_rank(DLDevice device)
     return device.device_type == kDLCPU && has_amx() ? 30 : 0;
 }
 
-int slat_has_avx512_bf16(void)
+/* The answer to a question. Asking the processor takes long on a virtual machine. */
+typedef struct {
+    int (*ask)(void);
+    atomic_int known; /* 1: no, 2: yes */
+} answer;
+
+static int recall(answer *x)
 {
-    static atomic_int known; /* 1: no, 2: yes. Asking the processor takes long on a virtual machine */
-    int is = atomic_load_explicit(&known, memory_order_relaxed);
+    int is = atomic_load_explicit(&x->known, memory_order_relaxed);
     if (!is) {
-        is = 1 + (has_avx512() && has(ask(7, 1).a, bit_AVX512BF16));
-        atomic_store_explicit(&known, is, memory_order_relaxed);
+        is = 1 + x->ask();
+        atomic_store_explicit(&x->known, is, memory_order_relaxed);
     }
     return is == 2;
+}
+
+static int has_avx512_bf16(void)
+{
+    return has_avx512() && has(ask(7, 1).a, bit_AVX512BF16);
+}
+
+int slat_has_avx512_bf16(void)
+{
+    static answer x = {.ask = has_avx512_bf16};
+    return recall(&x);
+}
+
+static int is_amd(void)
+{
+    return ask(0, 0).b == signature_AMD_ebx;
+}
+
+int slat_fetches_near(void)
+{
+    static answer x = {.ask = is_amd};
+    return recall(&x);
 }

@@ -12,4 +12,7 @@ int32_t slat_amx_rank(DLDevice device);
 
 /* Dot products of pairs of bf16, beside all that avx512 needs. */
 int slat_has_avx512_bf16(void);
+
+/* Whether what comes next is best fetched into the first-level cache, and not the second: so on AMD's processors. */
+int slat_fetches_near(void);
 #endif

@@ -104,12 +104,14 @@ typedef struct {
 typedef struct {
     gemm_fetch_row row[GEMM_FETCHES];
     int32_t rows, next, each;
+    int near; /* slat_fetches_near() */
 } gemm_fetch;
 
 INLINE void gemm_fetch_some(gemm_fetch *f)
 {
     for (int32_t i = 0; i < f->each && f->next < f->rows; i++, f->next++)
-        for (int64_t byte = 0; byte < f->row[f->next].bytes; byte += 64) vec_fetch(f->row[f->next].at + byte);
+        for (int64_t byte = 0; byte < f->row[f->next].bytes; byte += 64)
+            vec_fetch_next(f->row[f->next].at + byte, f->near);
 }
 
 /* C's row `row`, at p, from the sums of its products. */

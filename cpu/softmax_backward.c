@@ -7,6 +7,7 @@
  * items as one likes.
  */
 #include "backward_schedule.h"
+#include "cpu.h"
 
 size_t slat_softmax_backward_bytes(const slat_cut *cut, const slat_run *run)
 {
@@ -123,6 +124,7 @@ static void work(void *ctx, int32_t worker)
     backward *f = ctx;
     bench *w = (bench *)(f->benches + (size_t)worker * f->bench_bytes);
     lay_out(f, (char *)w);
+    w->fetch.near = slat_fetches_near();
     w->tile = w->tiles;
     w->ahead = w->tiles + 1;
     tiles_begin();

@@ -5,6 +5,7 @@
  * Few tiles over many keys are split into parts of a fixed range of keys, which are merged in order: the bits of a
  * result do not depend on the number of threads.
  */
+#include "cpu.h"
 #include "forward_tile.h"
 #include "size.h"
 
@@ -183,6 +184,7 @@ static void work(void *ctx, int32_t worker)
     if (ahead < 0) return;
     tiles_begin();
     w->weights = (slat_weights){0};
+    w->fetch.near = slat_fetches_near();
     lay_out(f->cut, (char *)w);
     w->tile = w->tiles;
     w->ahead = w->tiles + 1;
