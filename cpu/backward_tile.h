@@ -220,7 +220,7 @@ static void step_of_strip(const backward *f, bench *w, int32_t s, gemm_scalars k
     }
 }
 
-/* What a step's products fetch: the next step's keys and values, or the rows of the tile ahead. */
+/* What a step's products fetch: the next step's keys and values, and sums, or the rows of the tile ahead. */
 static void plan_fetches(const backward *f, bench *w, int queries, int more)
 {
     const slat_problem *p = f->p;
@@ -237,6 +237,10 @@ static void plan_fetches(const backward *f, bench *w, int queries, int more)
     if (more) {
         fetch_keys(&w->fetch, &p->k, tile->b, tile->key_head, &w->next, p->d);
         fetch_keys(&w->fetch, &p->v, tile->b, tile->key_head, &w->next, p->dv);
+        if (w->fetch.near) { /* on other processors it was no gain */
+            fetch_sums(&w->fetch, &w->sums.v, &w->next, p->dv);
+            fetch_sums(&w->fetch, &w->sums.k, &w->next, p->d);
+        }
     } else {
         fetch_queries(&w->fetch, &p->q, w->ahead, p->d);
         fetch_queries(&w->fetch, &p->grad_o, w->ahead, p->dv);

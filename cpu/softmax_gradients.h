@@ -31,6 +31,16 @@ static inline slat_point key_at(slat_point grid, int64_t i)
     return slat_at(i / (grid.y * grid.z), i / grid.z % grid.y, i % grid.z);
 }
 
+/* The rows that a step adds to. */
+static inline void fetch_sums(gemm_fetch *fetch, const slat_sums *sums, const slat_step *step, int64_t columns)
+{
+    for (int32_t j = 0; sums->at && j < step->pieces; j++) {
+        const float *row = sum_row(sums, step->piece[j].first);
+        for (int32_t r = 0; r < step->piece[j].count; r++, row += step->dz * sums->token[2])
+            fetch_row(fetch, (const char *)row, columns * (int64_t)sizeof(float));
+    }
+}
+
 /* Clears rows up to key `end`, so many floats of each. */
 static inline void clear_sums_to(slat_key_sums *keep, int64_t end, int64_t columns_k, int64_t columns_v)
 {
