@@ -1,6 +1,7 @@
 /* Changes to a right problem, most of them for the worse. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fuzz.h"
@@ -137,6 +138,18 @@ static bool spoil_content(fuzz_source *s, problem *p, int slot, char note[120])
     return is_integer(t) || fabs(value) <= 1;
 }
 
+/* Whether elements of q are spread wide, so that logits are as large as they may be under the scale that p has. */
+static bool is_spread(const problem *p)
+{
+    const tensor *q = p->t[ROLE_Q];
+    if (!q) return false;
+    double *values = tensor_values(q), sum = 0;
+    const int64_t count = tensor_count(q);
+    for (int64_t n = 0; values && n < count; n++) sum += values[n] * values[n];
+    free(values);
+    return sum > 4 * (double)count;
+}
+
 /* False: a scale under which f32 has no digits left. */
 static bool spoil_descriptor(fuzz_source *s, problem *p, char note[120])
 {
@@ -165,7 +178,7 @@ static bool spoil_descriptor(fuzz_source *s, problem *p, char note[120])
     if (!words || fuzz_chance(s, 15)) {
         p->scale = FUZZ_PICK(s, scales);
         snprintf(note, 120, "scale %g", p->scale);
-        return p->scale == 0 || p->scale == -1;
+        return p->scale == 0 || (p->scale == -1 && !is_spread(p));
     }
     if (p->op == OP_NEIGHBORHOOD && fuzz_chance(s, 20)) {
         const int64_t n = fuzz_below(s, 3);
