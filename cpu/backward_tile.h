@@ -237,7 +237,7 @@ static void plan_fetches(const backward *f, bench *w, int queries, int more)
     if (more) {
         fetch_keys(&w->fetch, &p->k, tile->b, tile->key_head, &w->next, p->d);
         fetch_keys(&w->fetch, &p->v, tile->b, tile->key_head, &w->next, p->dv);
-        if (w->fetch.near) { /* on other processors it was no gain */
+        if (w->fetch.near) { /* elsewhere it cost time */
             fetch_sums(&w->fetch, &w->sums.v, &w->next, p->dv);
             fetch_sums(&w->fetch, &w->sums.k, &w->next, p->d);
         }

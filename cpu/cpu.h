@@ -1,4 +1,4 @@
-/* Which instruction sets this machine has. */
+/* What this machine has, and wants. */
 #ifndef SLAT_CPU_CPU_H
 #define SLAT_CPU_CPU_H
 #include "backend.h"

@@ -12,7 +12,7 @@
 #else
 #include "microtile.h"
 
-/* Instances. The last strip of C's rows is cut into smaller ones. */
+/* Instances. The last strip of C's rows is cut into smaller ones, or begins earlier where C is only stored. */
 #define MICROTILE(rows, vectors)                                                                                       \
     static void microtile_##rows##x##vectors(const gemm_product *g, float *c, const float *a, const float *b,          \
                                              const float *factor)                                                      \

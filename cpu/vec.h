@@ -33,11 +33,13 @@ INLINE void vec_store_sums(float *p, __m128 x, float factor)
     _mm_storeu_ps(p, _mm_mul_ps(x, _mm_set1_ps(factor)));
 }
 
-/* Brings a line of memory into the second-level cache, or the first too. Any address will do. */
+/* Brings a line of memory into the second-level cache. Any address will do. */
 INLINE void vec_fetch(const void *at)
 {
     _mm_prefetch(at, _MM_HINT_T1);
 }
+
+/* Into the first-level cache too, where `near` is slat_fetches_near(). */
 INLINE void vec_fetch_next(const void *at, int near)
 {
     if (near) _mm_prefetch(at, _MM_HINT_T0);
