@@ -74,7 +74,7 @@ static void weigh_tiles(float *c, int64_t c_row, const float *sums, const float 
     for (int64_t i = 0; i < rows; i++)
         for (int v = 0; v < vectors; v++) {
             float *to = (float *)((char *)c + i * c_row) + v * VL;
-            vec_store(to, vec_fma(vec_load(sums + i * 2 * VL + v * VL), vec_all(factor[i]), vec_load(to)));
+            vec_store(to, vec_fma(vec_load(sums + i * 2 * VL + v * VL), vec_all(factor ? factor[i] : 1), vec_load(to)));
         }
 }
 
@@ -84,8 +84,9 @@ INLINE void tile_block(const int rows, const int vectors, const tile_product *g,
 {
     _Alignas(64) float sums[2 * TILE_ROWS * 2 * VL];
     const int64_t a_row = g->a_row, b_row = g->b_row, a_next = TILE_ROWS * a_row, b_next = TILE_ROWS * b_row;
-    const int64_t c_row = factor ? 2 * VL * 4 : g->c_row;
-    char *at = factor ? (char *)sums : (char *)c, *below = at + TILE_ROWS * c_row;
+    const int apart = g->mode == GEMM_WEIGH;
+    const int64_t c_row = apart ? 2 * VL * 4 : g->c_row;
+    char *at = apart ? (char *)sums : (char *)c, *below = at + TILE_ROWS * c_row;
     if (g->mode == GEMM_ADD) {
         _tile_loadd(0, at, c_row);
         if (vectors > 1) _tile_loadd(1, at + TILE_BYTES, c_row);
@@ -117,7 +118,7 @@ INLINE void tile_block(const int rows, const int vectors, const tile_product *g,
     if (rows > 1) _tile_stored(2, below, c_row);
     if (rows > 1 && vectors > 1) _tile_stored(3, below + TILE_BYTES, c_row);
     settle_memory();
-    if (factor) weigh_tiles(c, g->c_row, sums, factor, rows * TILE_ROWS, vectors);
+    if (apart) weigh_tiles(c, g->c_row, sums, factor, rows * TILE_ROWS, vectors);
 }
 
 /* C = C + AB for two rows of tiles, where A's words are two tiles wide: its four tiles stay, and C's are loaded, which
@@ -154,8 +155,9 @@ INLINE void tile_edge(const int64_t rows, const int vectors, const tile_product 
 {
     _Alignas(64) float sums[TILE_ROWS * 2 * VL];
     const int64_t a_row = g->a_row, b_row = g->b_row;
-    const int64_t c_row = factor ? 2 * VL * 4 : g->c_row;
-    char *at = factor ? (char *)sums : (char *)c;
+    const int apart = g->mode == GEMM_WEIGH;
+    const int64_t c_row = apart ? 2 * VL * 4 : g->c_row;
+    char *at = apart ? (char *)sums : (char *)c;
     if (g->mode == GEMM_ADD) {
         _tile_loadd(0, at, c_row);
         if (vectors > 1) _tile_loadd(1, at + TILE_BYTES, c_row);
@@ -187,7 +189,7 @@ INLINE void tile_edge(const int64_t rows, const int vectors, const tile_product 
     _tile_stored(0, at, c_row);
     if (vectors > 1) _tile_stored(1, at + TILE_BYTES, c_row);
     settle_memory();
-    if (factor) weigh_tiles(c, g->c_row, sums, factor, rows, vectors);
+    if (apart) weigh_tiles(c, g->c_row, sums, factor, rows, vectors);
 }
 
 /* Two neighbouring vectors of C, or the last one, over `m` rows, a multiple of TILE_ROWS. */

@@ -24,7 +24,8 @@ typedef struct {
     int64_t runs, run, skip_a, skip_b;
 } gemm_terms;
 
-/* What becomes of C: AB, C + AB, or with a factor for each of its rows factor * C + AB, C + factor * AB. */
+/* What becomes of C: AB, C + AB, or with a factor for each of its rows factor * C + AB, C + factor * AB, the factor
+ * 1 where none is given. */
 typedef enum { GEMM_STORE, GEMM_ADD, GEMM_SCALE, GEMM_WEIGH } gemm_mode;
 
 /* Up to four neighbouring vectors. Accumulators have names, for compilers spill arrays of them. */
@@ -117,7 +118,7 @@ INLINE void gemm_fetch_some(gemm_fetch *f)
 /* C's row `row`, at p, from the sums of its products. */
 INLINE void store_product(const int vectors, const gemm_mode mode, float *p, const float *factor, int row, vectors4 x)
 {
-    if (mode == GEMM_WEIGH) x = fma_rows(vectors, factor[row], x, load_vectors(vectors, p));
+    if (mode == GEMM_WEIGH) x = fma_rows(vectors, factor ? factor[row] : 1, x, load_vectors(vectors, p));
     store_vectors(vectors, p, x);
 }
 

@@ -53,16 +53,25 @@ static inline void fetch_over(gemm_fetch *fetch, int64_t chunks)
     fetch->each = (int32_t)((fetch->rows + slat_max(chunks, 1) - 1) / slat_max(chunks, 1));
 }
 
+/* Terms of a score in one chain of additions. A long row's are in several, whose sums are then added: dP - delta needs
+ * the digits. */
+static inline int64_t chain_terms(int64_t terms)
+{
+    return terms > 128 ? 64 : terms;
+}
+
 /* p[row, wide] = keys [row, d] times queries [d, wide], for the rows and lanes of a group. */
 static inline void scores(float *p, gemm_scalars keys, const float *queries, int64_t wide, int64_t d,
                           const slat_span *span, const slat_group *group, gemm_fetch *fetch)
 {
-    const gemm_rows lanes = {queries + group->lane, wide};
+    const int64_t terms = operand_terms(d), chain = chain_terms(terms);
     for (int64_t i = 0; i < span->runs; i++) {
-        const gemm_scalars some = {keys.at + (span->first + i * (span->run + span->skip)) * keys.row, keys.row,
-                                   keys.step};
-        gemm_any(p + (group->row + i * span->run) * wide + group->lane, wide, some, lanes, span->run, group->lanes / VL,
-                 (gemm_terms){1, operand_terms(d), 0, 0}, GEMM_STORE, NULL, fetch);
+        float *to = p + (group->row + i * span->run) * wide + group->lane;
+        const float *row = keys.at + (span->first + i * (span->run + span->skip)) * keys.row;
+        for (int64_t k = 0; k < terms; k += chain)
+            gemm_any(to, wide, (gemm_scalars){row + k * keys.step, keys.row, keys.step},
+                     (gemm_rows){queries + k * wide + group->lane, wide}, span->run, group->lanes / VL,
+                     (gemm_terms){1, slat_min(terms - k, chain), 0, 0}, k ? GEMM_WEIGH : GEMM_STORE, NULL, fetch);
     }
 }
 
