@@ -5,6 +5,7 @@
 #include "attention.cuh"
 #include "grad_keys.cuh"
 #include "grad_keys_wide.cuh"
+#include "grad_parted.cuh"
 #include "grad_queries.cuh"
 #include "grad_rows.h"
 
@@ -52,6 +53,7 @@ struct key_work {
     int32_t heavy;
     int64_t longest, all;
     bool scattered; /* items that run side by side add to dq all over the place: its sums would not stay in the cache */
+    int64_t parted; /* where dq is added up, items of all heads whose queries come in parts, and none is heavy */
 };
 
 /* How items are taken: `sums` bytes of a row's sums should stay in the cache too. Heavy items begin so many sets of
@@ -69,14 +71,6 @@ inline void plan_keys(slat_session &session, const slat_problem &p, const key_wo
     if (!work.heavy) return;
     const int64_t ahead = work.longest * session.processors() * 5 / 4 / slat_max(work.all * call.group, 1) + 1;
     call.ahead = 2 * ahead > call.sets ? call.sets : (int32_t)ahead;
-}
-
-/* The same, and how the sums of dq lie in workspace. */
-template <int D> void plan_sums(slat_session &session, const slat_problem &p, const key_work &work, grad_call &call)
-{
-    constexpr int most = 3; /* sets: one that is added to, one that the blocks before still add to, one being emptied */
-    plan_keys(session, p, work, D * (int64_t)sizeof(float), call);
-    call.slots = (int32_t)slat_min(call.sets, call.ahead + most);
 }
 
 template <int D> int64_t count_sums(const slat_problem &p, const grad_call &call)
@@ -97,12 +91,30 @@ inline bool has_room(const slat_problem &p, const grad_call &call, int64_t sums)
     return (sums + p.b * p.hq * (row_floats - (p.d + 4) * p.tq)) * 4 <= (1 << 20) - 4096;
 }
 
+/* Floats and counters that a launch takes which adds up dq. */
+template <int D> int64_t count_added(const slat_problem &p, const key_work &work, const grad_call &call)
+{
+    return count_sums<D>(p, call) + parted_place<D>(work.parted, false, 0, 0) + count_counters(call);
+}
+
+/* As plan_keys, and how the sums of dq lie in workspace. p: of one launch. A set that is added to, one that the blocks
+ * before still add to and one that is being emptied have a place each; sets of parted items, which are short, end later
+ * than they could begin again, so they have more of them if there is room. */
+template <int D> void plan_sums(slat_session &session, const slat_problem &p, const key_work &work, grad_call &call)
+{
+    constexpr int few = 3, many = 8;
+    plan_keys(session, p, work.parted ? key_work() : work, D * (int64_t)sizeof(float), call);
+    call.slots = (int32_t)slat_min(call.sets, call.ahead + (work.parted ? many : few));
+    while (work.parted && call.slots > few && !has_room(session.problem, call, count_added<D>(p, work, call)))
+        --call.slots;
+}
+
 /* Whether dq may be added up in f32, in any order. `part`: of one launch, which `call` is for. */
 template <int D>
 bool may_add(const slat_session &session, const slat_problem &part, const key_work &work, const grad_call &call)
 {
     return session.deterministic != 1 && !work.scattered &&
-           has_room(session.problem, call, count_sums<D>(part, call) + count_counters(call)) &&
+           has_room(session.problem, call, count_added<D>(part, work, call)) &&
            part.b * part.hq * (call.rows.count / 64) < INT32_MAX / 2;
 }
 
@@ -227,8 +239,8 @@ void launch_grad_queries(slat_session &session, const Tensors &tensors, const sl
                          sizeof(query_room<D, Rows>), p, walk, items, call, q, k, v, grad_o, grad_q);
 }
 
-/* rows, columns: the walks by query, in tiles of 64 keys, and by key; they are asked for where they are needed.
- * layout: what `columns` reads, and has to be made. work: of `columns`. */
+/* rows, columns: the walks by query, in tiles of 64 keys, and by key, for where dq is added up or for where it is not;
+ * they are asked for where they are needed. layout: what `columns` reads, and has to be made. work: of `columns`. */
 template <class T, int D, class Tensors, class Rows, class Columns>
 void enqueue_backward(slat_session &session, const Tensors &tensors, const Rows &rows, const Columns &columns,
                       const simt::transposed &layout = {}, const key_work &work = {})
@@ -246,7 +258,7 @@ void enqueue_backward(slat_session &session, const Tensors &tensors, const Rows 
     }
     const bool keys = p.grad_k.data || p.grad_v.data;
     if (p.grad_q.data && keys) plan_sums<D>(session, first, work, call);
-    constexpr bool fits = sizeof(key_room<D, true, decltype(columns())>) <= most_room;
+    constexpr bool fits = sizeof(key_room<D, true, decltype(columns(true))>) <= most_room;
     const bool adds = fits && p.grad_q.data && keys && may_add<D>(session, first, work, call);
     constexpr bool wide = query_room<D, decltype(rows())>::wide;
     const int32_t counters = adds ? count_counters(call) : 3;
@@ -256,6 +268,10 @@ void enqueue_backward(slat_session &session, const Tensors &tensors, const Rows 
     if (adds) {
         call.sums = (float *)session.take(count_sums<D>(first, call), sizeof(float));
         session.varies();
+        if (const int64_t floats = parted_place<D>(work.parted, false, 0, 0)) {
+            call.key_sums = (float *)session.take(floats, sizeof(float));
+            session.clear(call.key_sums, floats * sizeof(float));
+        }
     } else
         plan_keys(session, first, work, 0, call);
     int32_t *const counted = take_counters(session, start, counters * launches);
@@ -266,16 +282,22 @@ void enqueue_backward(slat_session &session, const Tensors &tensors, const Rows 
         own.numbers += n * entries * p.hq * call.rows.count * 2;
         set_counters(own, counted + n * counters);
         if (adds) {
-            if constexpr (fits) launch_grad_keys<T, D, true>(session, tensors, part, columns(), own);
+            if constexpr (fits) {
+                launch_grad_keys<T, D, true>(session, tensors, part, columns(true), own);
+                if constexpr (decltype(columns(true))::parts_queries)
+                    session.launch(round_parted<T, D, decltype(columns(true))>, work.parted * (4 * D / chunk), 0, part,
+                                   columns(true), own, work.parted * (4 * D / chunk));
+            }
             continue;
         }
         if (p.grad_q.data) launch_grad_queries<T, D>(session, tensors, part, rows(), own, own.next + 1);
         if constexpr (wide) {
-            if (p.grad_v.data) launch_grad_keys_wide<T, D, true>(session, tensors, part, columns(), own, own.next);
-            if (p.grad_k.data) launch_grad_keys_wide<T, D, false>(session, tensors, part, columns(), own, own.next + 2);
+            if (p.grad_v.data) launch_grad_keys_wide<T, D, true>(session, tensors, part, columns(false), own, own.next);
+            if (p.grad_k.data)
+                launch_grad_keys_wide<T, D, false>(session, tensors, part, columns(false), own, own.next + 2);
         } else {
             own.beside = p.grad_q.data;
-            if (keys) launch_grad_keys<T, D, false>(session, tensors, part, columns(), own);
+            if (keys) launch_grad_keys<T, D, false>(session, tensors, part, columns(false), own);
         }
     }
 }

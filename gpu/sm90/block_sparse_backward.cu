@@ -17,7 +17,7 @@ template <class T, int D, bool bitmaps> void backward_blocks(slat_session &sessi
     const simt::transposed made = makes ? simt::take_transposed(session, bitmaps) : simt::transposed{};
     enqueue_backward<T, D>(
         session, sequence_tensors(), [&] { return block_rows<bitmaps>::of(l, tile_rows, 64); },
-        [&] { return block_columns<bitmaps>::of(l, makes ? made : simt::by_key(l), grad_shape<D>::queries); }, made);
+        [&](bool) { return block_columns<bitmaps>::of(l, makes ? made : simt::by_key(l), grad_shape<D>::queries); }, made);
 }
 
 template <class T, int D> void backward(slat_session &session)

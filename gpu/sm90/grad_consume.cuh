@@ -119,13 +119,13 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
         out.advance();
     }
 
-    /* A part of dQ leaves through shared memory. */
-    __device__ __forceinline__ void put_grad_q(const float (&c)[shape::part / 2])
+    /* 64 rows and columns of sums leave through shared memory, rows that are 8 apart apart where these are `fine`. */
+    __device__ __forceinline__ void put_sums(const float *c, bool fine)
     {
         constexpr int parts = shape::part / 8, warp_bytes = 16 * shape::part * 4;
         barrier_wait(&s.out_empty[group][out.slot], out.parity ^ 1);
         const uint32_t to = shared_address(s.out[group][out.slot]) + thread() / warp_lanes * warp_bytes;
-        if (walk.piece() > grad_group) {
+        if (!fine) {
 #pragma unroll
             for (int j = 0; j < parts; ++j)
                 store_floats(to + j * 512 + lane() * 16, c[4 * j], c[4 * j + 1], c[4 * j + 2], c[4 * j + 3]);
@@ -139,7 +139,13 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
         leave_out();
     }
 
-    /* dV or dK of the item likewise, times `factor`. */
+    /* A part of dQ. */
+    __device__ __forceinline__ void put_grad_q(const float (&c)[shape::part / 2])
+    {
+        put_sums(c, walk.piece() == grad_group);
+    }
+
+    /* dV or dK of the item, times `factor`. */
     __device__ __forceinline__ void put_keys(const float (&c)[D / 2], float factor)
     {
         const int row = thread() / warp_lanes * 16 + lane() % 16;
@@ -382,7 +388,16 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
                 take_item(item, parity);
                 parity ^= 1;
             }
+            const bool in_parts = Walk::parts_queries && item.part;
             barrier_arrive(&s.item_empty[items.slot]);
+            if constexpr (adds && Walk::parts_queries)
+                if (in_parts) {
+#pragma unroll
+                    for (int i = 0; i < D / chunk; ++i) put_sums(grad_v + i * (chunk / 2), false);
+#pragma unroll
+                    for (int i = 0; i < D / chunk; ++i) put_sums(grad_k + i * (chunk / 2), false);
+                    continue;
+                }
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
                 if (!is_landmark(r)) continue;

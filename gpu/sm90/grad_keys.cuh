@@ -16,6 +16,10 @@
  *   Walk::keys(problem, walk, item, row, shared).mask(note, mask)   the queries of a tile that see a thread's two keys
  *   Walk::shared_by_group, walk.prepare(...)   what a group's threads share of an item for that (Walk::prepares)
  *   walk.clears_queries(note), walk.clears_keys(note), walk.clear_queries, walk.clear_keys   zero what is not seen
+ * Where Walk::parts_queries, dK and dV of items that come once for each part of their queries (work_item) are added up
+ * in memory, for grad_parted.cuh to round:
+ *   walk.parts.place(problem, item), walk.parts.parted   an item's place among those of all heads; how many a head has
+ *   walk.place_keys(problem, item, n)                    the item's keys are the head's n-th 128
  * Where it is grouped (grad_groups.cuh), also
  *   walk.numbers(problem, note, item, group)   where the numbers of a tile's queries and a group's block lie
  *   walk.is_landmark(row)                      whether a row of a group is a landmark

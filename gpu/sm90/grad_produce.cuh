@@ -31,7 +31,7 @@ __device__ __forceinline__ work_item key_item(const slat_problem &p, const Walk 
     }
     const int heads = min(call.group, call.heads - group * call.group);
     const int head = group * call.group + rest % heads;
-    work_item item = {1, 0, 0, 0, head % p.hk, head / p.hk, 0};
+    work_item item = {1, 0, 0, 0, head % p.hk, head / p.hk, 0, 0};
     walk.place(p, item, rest / heads);
     return item;
 }
@@ -141,7 +141,19 @@ __device__ __forceinline__ void write_key_items(key_room<D, adds, Walk> &s, cons
             });
             barrier_arrive(&s.note_empty[note.slot]); /* what was loaded of it has been used */
         }
-        for (int i = 0; i < 2; ++i)
+        bool stores = true;
+        if constexpr (adds && Walk::parts_queries)
+            if (item.part) {
+                const int64_t n = walk.parts.place(p, item);
+                for (int i = 0; i < 2 * shape::chunks; ++i)
+                    take([&](int group, const uint8_t *from) {
+                        if (lane == 0)
+                            add_floats(call.key_sums + parted_place<D>(n, i >= shape::chunks, group, i % shape::chunks),
+                                       from, shape::part_bytes);
+                    });
+                stores = false;
+            }
+        for (int i = 0; stores && i < 2; ++i)
             take([&](int group, const uint8_t *from) {
                 const slat_view &to = i ? p.grad_k : p.grad_v;
                 if (to.data)

@@ -68,6 +68,12 @@ template <int D> __host__ __device__ inline int64_t grad_place(int64_t row, int 
     return row / 64 * (64 * D) + part * (64 * chunk) + row % 64 / grad_group * (grad_group * chunk);
 }
 
+/* The same of 64 rows of dV or dK and 64 columns: of an item whose queries come in parts. */
+template <int D> __host__ __device__ inline int64_t parted_place(int64_t item, bool of_keys, int group, int part)
+{
+    return (((item * 2 + of_keys) * 2 + group) * (D / chunk) + part) * (group_rows * chunk);
+}
+
 /* Weights as left operands of a product, 16 of a row's columns in four registers. */
 template <class T, int N> __device__ __forceinline__ void pack_weights(uint32_t (&p)[N / 2], const float (&s)[N])
 {
@@ -89,6 +95,7 @@ struct grad_call {
     /* Where dq is added up (see grad_sums.cuh). A set is the query heads of `group` key heads. */
     float *sums; /* room for `slots` sets */
     int32_t slots, set_heads;
+    float *key_sums; /* of dV and dK of keys whose queries come in parts, 0 at first: see parted_place */
     int32_t *begun,
         *claimed;            /* 0 at first: tiles of the first set to clear, others to clear and to empty, given away */
     int32_t *done, *emptied; /* 0 at first: of each set its items done, the tiles of its place cleared */

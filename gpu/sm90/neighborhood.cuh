@@ -46,7 +46,7 @@ template <bool LINE> __device__ __forceinline__ void advance_place(int32_t &at, 
  * at most, so that a thread's two rows have the same z. */
 template <bool LINE> struct neighborhood {
     typedef softmax_state state;
-    static constexpr bool gaps = false, grouped = false, writes = true; /* as in sequence.cuh */
+    static constexpr bool gaps = false, grouped = false, parts_queries = false, writes = true; /* as in sequence.cuh */
 
     sides q_shift, k_shift; /* log2 of a group's query box, of a run */
     int32_t split;          /* the dimension along which the groups lie side by side */

@@ -52,7 +52,7 @@ template <class T, int D, bool LINE> void backward_of_grid(slat_session &session
         return;
     }
     enqueue_backward<T, D>(
-        session, grid, [&] { return grid.by_query; }, [&] { return grid.by_key; });
+        session, grid, [&] { return grid.by_query; }, [&](bool) { return grid.by_key; });
 }
 
 template <class T, int D> void backward_of_neighborhood(slat_session &session)

@@ -8,7 +8,7 @@ namespace sm90
 
 struct sequence {
     typedef softmax_state state;
-    static constexpr bool gaps = false, grouped = false;
+    static constexpr bool gaps = false, grouped = false, parts_queries = false;
     static constexpr bool writes = true; /* dq is wanted */
 
     /* Nothing is prepared for the masks of a group. */

@@ -4,9 +4,13 @@
  * later queries see, come first; the others, which few do, after them: so both warp groups have keys of one kind, and
  * see nearly the same queries. Where windows are long, or blocks no multiples of 8 keys, keys come in their order. A
  * lane knows what sees one of the slices; the next run of queries is the nearest one of any lane.
+ *
+ * Where dq is added up, the shard's keys of a long sequence come once for each part of their queries, and with them the
+ * other keys of that part: what runs side by side then adds to sums that the cache holds.
  */
 #ifndef SLAT_SM90_SHARD_COLUMNS_CUH
 #define SLAT_SM90_SHARD_COLUMNS_CUH
+#include "query_parts.cuh"
 #include "runs_of_queries.cuh"
 #include "shards.cuh"
 
@@ -24,9 +28,11 @@ struct shard_columns : runs_of_queries {
     int32_t local, stride;                             /* in blocks */
     divisor by_slices, by_block, by_stride, by_others; /* others: blocks of a stride that are not in the shard */
     int32_t far_items;                                 /* of a head: those that have slices of the shard */
+    static constexpr bool parts_queries = true;
+    query_parts parts;
 
     /* In tiles of `queries`. */
-    static shard_columns of(const slat_problem &p, int queries)
+    static shard_columns of(const slat_problem &p, int queries, bool in_parts)
     {
         shard_columns walk = {};
         walk.block = shard_block(p);
@@ -48,10 +54,16 @@ struct shard_columns : runs_of_queries {
         walk.cut((int32_t)slat_min(slat_max(ends & -ends, 16), group_rows), queries, group_rows);
         const int64_t shard = (walk.blocks + walk.stride - 1) / walk.stride * (int64_t)walk.block;
         if (walk.sorts) walk.far_items = (int32_t)((slat_min(shard, p.tk) + tile_rows - 1) / tile_rows);
+        if (in_parts && walk.sorts && p.tq == p.tk) walk.parts = query_parts::of(p, walk.block, walk.blocks);
         return walk;
     }
 
-    __device__ __forceinline__ void place(const slat_problem &p, work_item &item, int tile) const
+    __device__ __forceinline__ void place(const slat_problem &p, work_item &item, int n) const
+    {
+        place_keys(p, item, parts.count ? parts.take(item, n) : n);
+    }
+
+    __device__ __forceinline__ void place_keys(const slat_problem &p, work_item &item, int tile) const
     {
         item.first = tile * tile_rows;
         item.x = -1;
@@ -135,6 +147,10 @@ struct shard_columns : runs_of_queries {
                     all_first = (end - 1 - shift + walk.run - 1) >> walk.run_shift;
                     all_last = ((least - shift + 1) >> walk.run_shift) - 1;
                 }
+            }
+            if (item.part) {
+                first = max(first, walk.parts.first(item) >> walk.run_shift);
+                last = min(last, (walk.parts.end(item) >> walk.run_shift) - 1);
             }
             clears_keys = __any_sync(~0u, clears);
             const int heads = p.hq / p.hk;

@@ -21,7 +21,7 @@ __device__ __forceinline__ work_item item_of(const slat_problem &p, const Walk &
     } else
         n -= tiles * call.heads;
     const int row = n / heads, head = first + n - row * heads;
-    work_item item = {1, 0, 0, 0, head % p.hq, head / p.hq, 0};
+    work_item item = {1, 0, 0, 0, head % p.hq, head / p.hq, 0, 0};
     walk.place(p, item, last - row);
     return item;
 }

@@ -27,6 +27,7 @@ enum sight : int32_t { sees_none, sees_part, sees_all };
 struct work_item {
     int32_t work, x, y, first, h, b;
     int32_t tiles; /* 0: the queries see nothing */
+    int32_t part;  /* by key: which part of its queries it is for, from 1; 0: it is for all of them */
 };
 
 /* Tiles for heads of up to D channels. */
