@@ -44,24 +44,36 @@ typedef struct {
 static const double kind_time[] = {[FORWARD] = 1,         [GRAD_Q] = 1, [GRAD_K] = 1, [GRAD_V] = 1,
                                    [GRAD_K_AND_V] = 1.75, [GRAD_SLOPE] = 2.2};
 
+/* When all is done, if heads take turns by `lines` and are cut into `slices`, `share` of a sweep each: no sooner than
+ * some thread has its part of the kinds so far, the longest first, and of their number. */
+static double end_of_items(const job *j, int64_t lines, int64_t slices, double share, int32_t threads)
+{
+    static const double head_time[LINES + 1] = {0, 1, 0.93, 0.9, 0.88, 0.87, 0.86, 0.85, 0.84};
+    const double items = (double)(j->p->b * ((j->p->hq + lines - 1) / lines) * slices);
+    double count = 0, sum = 0, end = 0;
+    for (int64_t i = 0; i < j->kind_count; i++) {
+        const double time = kind_time[j->kinds[i]] * (double)lines * head_time[lines] * share;
+        count += items, sum += items * time;
+        end = fmax(end, fmax(ceil(count / threads) * time, sum / threads));
+    }
+    return end;
+}
+
 /* So many heads in turn, or so many slices of one, that threads are filled evenly. Turns save some time; slices repeat
  * the scores, some tenth of a sweep. No result depends on either. */
 static double share_out(job *j, int32_t threads)
 {
-    static const double head_time[LINES + 1] = {0, 1, 0.93, 0.9, 0.88, 0.87, 0.86, 0.85, 0.84};
     const slat_problem *p = j->p;
-    const int64_t d = slat_max(p->d, p->dv), panels = (d + PANEL - 1) / PANEL, all = p->b * j->kind_count;
+    const int64_t d = slat_max(p->d, p->dv), panels = (d + PANEL - 1) / PANEL;
     const int64_t most = slat_max(slat_min(LINES, STATES / (p->d * p->dv * 4)), 1);
     double least = INFINITY;
     for (int64_t lines = slat_min(most, slat_max(p->hq, 1)); lines > 0; lines--) {
-        const int64_t groups = (p->hq + lines - 1) / lines;
         for (int64_t slices = 1; slices <= (lines == 1 ? panels : 1); slices++) {
-            const double rounds = ceil((double)(all * groups * slices) / threads);
             const double share = slices == 1 ? 1 : 0.1 + ceil((double)panels / (double)slices) / (double)panels;
-            const double time = rounds * (double)lines * head_time[lines] * share;
-            if (time >= least) continue;
-            least = time;
-            j->lines = lines, j->groups = groups, j->slices = slices;
+            const double end = end_of_items(j, lines, slices, share, threads);
+            if (end >= least) continue;
+            least = end;
+            j->lines = lines, j->groups = (p->hq + lines - 1) / lines, j->slices = slices;
         }
     }
     return least;
