@@ -209,14 +209,14 @@ static void step_of_strip(const backward *f, bench *w, int32_t s, gemm_scalars k
         set_weights(&w->weights, w->p, wide, group + g);
         set_weights(&w->slopes, w->u, wide, group + g);
         if (w->sums.v.at && kind != SLAT_OUTER)
-            add_span(&w->sums, &w->sums.v, &w->step, &valued, weights_by_lane(&w->weights, wide, group + g),
+            add_span(&w->sums, &w->sums.v, &w->step, &valued, &w->sight, weights_by_lane(&w->weights, wide, group + g),
                      (gemm_rows){rows->grad_o + lane * f->ldv, f->ldv}, f->ldv, lanes, &w->fetch);
         if (w->sums.k.at)
-            add_span(&w->sums, &w->sums.k, &w->step, &span, weights_by_lane(&w->slopes, wide, group + g),
+            add_span(&w->sums, &w->sums.k, &w->step, &span, &w->sight, weights_by_lane(&w->slopes, wide, group + g),
                      (gemm_rows){rows->q + lane * f->ld, f->ld}, f->ld, lanes, &w->fetch);
         if (with_q)
             weigh_keys(rows->grad_q[slat_is_behind(f->cut, w->tile, &w->step)], f->ld, &w->slopes, wide, key_vectors,
-                       &span, group + g, strip->lanes, &w->fetch);
+                       &span, &w->sight, group + g, strip->lanes, &w->fetch);
     }
 }
 

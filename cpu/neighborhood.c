@@ -229,6 +229,25 @@ static void dimension_lanes(const slat_tile *tile, const slat_strip *strip, int 
     for (int64_t k = 1; k < count; k++) bits[k] ^= bits[k - 1];
 }
 
+/* Which lanes see some of a sight's lines, each a set in `seen`, and which lines each quad of lanes does. */
+static void narrow(slat_sight *sight, const slat_strip *strip, uint64_t planes, const uint64_t *seen)
+{
+    const int32_t quads = (strip->lanes + QUAD - 1) / QUAD;
+    int32_t all = 0;
+    for (int32_t q = 0; q < quads; q++) sight->first_line[q] = sight->end_line[q] = 0;
+    for (int32_t i = 0; i < sight->lines; i++) {
+        const uint64_t lanes = seen[i] & planes;
+        const int32_t first = lanes ? __builtin_ctzll(lanes) / QUAD : 0, end = lanes ? 64 - __builtin_clzll(lanes) : 0;
+        sight->first_lane[i] = (uint8_t)(first * QUAD);
+        sight->end_lane[i] = (uint8_t)end;
+        for (int32_t q = first; q < quads && q * QUAD < end; q++, all++) {
+            if (!sight->end_line[q]) sight->first_line[q] = (uint8_t)i;
+            sight->end_line[q] = (uint8_t)(i + 1);
+        }
+    }
+    sight->narrow = all < quads * sight->lines;
+}
+
 static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *strip, const slat_step *s,
                  slat_sight *sight)
 {
@@ -243,9 +262,11 @@ static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *str
     sight->lines = (int32_t)lines;
     sight->length = (int32_t)length;
     sight->whole = all;
+    sight->narrow = 0;
     if (all) return 1;
     dimension_lanes(tile, strip, 0, s->from[0], 1, x);
     dimension_lanes(tile, strip, 1, s->from[1] + sight->line, lines, y);
+    if (lines > 1) narrow(sight, strip, x[0], y);
     dimension_lanes(tile, strip, 2, s->from[2] + sight->first, length, z);
     for (int64_t l = 0; l < lines; l++)
         for (int64_t k = 0; k < length; k++) sight->bits[l * length + k] = x[0] & y[l] & z[k];

@@ -83,6 +83,7 @@ static inline void see_all(const slat_step *step, slat_sight *sight)
     sight->first = 0;
     sight->length = step->line;
     sight->whole = 1;
+    sight->narrow = 0;
 }
 
 /* The lanes whose position is at or behind each key, of those rows that `bits` has. Returns 0 where none is left. */

@@ -10,6 +10,7 @@
 #include "walk.h"
 
 #define LANES       64  /* queries of a strip, at most */
+#define QUAD        4   /* queries whose keys are weighed together, at least */
 #define LANE_GROUP  16  /* a strip's width in memory is a multiple of this, on every instruction set */
 #define ROWS        256 /* keys of a step, at most */
 #define STEP_ROWS   64  /* of one in one line */
@@ -76,6 +77,9 @@ typedef struct {
     int32_t line, lines, first, length;
     int32_t whole;       /* every lane sees all of them, else */
     uint64_t bits[ROWS]; /* which lanes see each of them */
+    int32_t narrow;      /* not every lane sees some of every line: */
+    uint8_t first_line[LANES / QUAD], end_line[LANES / QUAD]; /* which lines a quad sees some of, */
+    uint8_t first_lane[PIECES], end_lane[PIECES];             /* and which quads see some of a line, in lanes */
 } slat_sight;
 
 typedef struct slat_walk slat_walk;
