@@ -214,6 +214,8 @@ static const case_problem case_problems[] = {
      .sharded = {.block = 20, .local_blocks = 1, .stride = 3}}},
     {"s2-longer-block-20", CASE_TILES, {SHARDED, BACKWARD, SEQUENCE(1, 520, 520, 2, 1, 64),
      .sharded = {.block = 20, .local_blocks = 2, .stride = 3}}},
+    {"s2-parts", CASE_TILES, {SHARDED, BACKWARD, SEQUENCE(1, 8200, 8200, 1, 1, 64), .dlse = true,
+     .sharded = {.block = 64, .local_blocks = 1, .stride = 16, .head_offset = 5}}},
     {"s2-d192-long", CASE_TILES, {SHARDED, BACKWARD, SEQUENCE(1, 300, 420, 2, 1, 192), .dv = 256, .sink = true,
      .dlse = true, .sharded = {.block = 16, .local_blocks = 2, .stride = 3}}},
     {"s2-d256", CASE_F32 | CASE_BF16, {SHARDED, BACKWARD, SEQUENCE(1, 90, 90, 2, 1, 256), .dv = 200,
