@@ -129,8 +129,8 @@ static void step_of_strip(const forward *f, bench *w, int32_t s, gemm_scalars ke
             continue;
         }
         set_weights(&w->weights, w->p, strip->wide, group + g);
-        weigh_keys(o, f->ld, &w->weights, strip->wide, values, &span, &w->sight, group + g,
-                   strip->lanes, &w->fetch);
+        weigh_keys(o, f->ld, &w->weights, strip->wide, values, &span, &w->sight, group + g, strip->lanes,
+                   &w->fetch);
     }
 }
 

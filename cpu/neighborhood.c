@@ -233,19 +233,19 @@ static void dimension_lanes(const slat_tile *tile, const slat_strip *strip, int 
 static void narrow(slat_sight *sight, const slat_strip *strip, uint64_t planes, const uint64_t *seen)
 {
     const int32_t quads = (strip->lanes + QUAD - 1) / QUAD;
-    int32_t all = 0;
+    int32_t pairs = 0; /* of a quad and a line that it sees some of */
     for (int32_t q = 0; q < quads; q++) sight->first_line[q] = sight->end_line[q] = 0;
     for (int32_t i = 0; i < sight->lines; i++) {
         const uint64_t lanes = seen[i] & planes;
         const int32_t first = lanes ? __builtin_ctzll(lanes) / QUAD : 0, end = lanes ? 64 - __builtin_clzll(lanes) : 0;
         sight->first_lane[i] = (uint8_t)(first * QUAD);
         sight->end_lane[i] = (uint8_t)end;
-        for (int32_t q = first; q < quads && q * QUAD < end; q++, all++) {
+        for (int32_t q = first; q < quads && q * QUAD < end; q++, pairs++) {
             if (!sight->end_line[q]) sight->first_line[q] = (uint8_t)i;
             sight->end_line[q] = (uint8_t)(i + 1);
         }
     }
-    sight->narrow = all < quads * sight->lines;
+    sight->narrow = pairs < quads * sight->lines;
 }
 
 static int sight(const slat_cut *c, const slat_tile *tile, const slat_strip *strip, const slat_step *s,

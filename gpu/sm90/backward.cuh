@@ -284,9 +284,11 @@ void enqueue_backward(slat_session &session, const Tensors &tensors, const Rows 
         if (adds) {
             if constexpr (fits) {
                 launch_grad_keys<T, D, true>(session, tensors, part, columns(true), own);
-                if constexpr (decltype(columns(true))::parts_queries)
-                    session.launch(round_parted<T, D, decltype(columns(true))>, work.parted * (4 * D / chunk), 0, part,
-                                   columns(true), own, work.parted * (4 * D / chunk));
+                if constexpr (decltype(columns(true))::parts_queries) {
+                    const int64_t tiles = parted_tiles<D>(work.parted);
+                    session.launch(round_parted<T, D, decltype(columns(true))>, tiles, 0, part, columns(true), own,
+                                   tiles);
+                }
             }
             continue;
         }

@@ -7,6 +7,11 @@
 namespace sm90
 {
 
+template <int D> int64_t parted_tiles(int64_t items)
+{
+    return items * (4 * (D / chunk));
+}
+
 /* tiles: of 64 keys and columns, of all heads and of both: a block takes one at a time. */
 template <class T, int D, class Walk>
 __global__ void __launch_bounds__(slat_block)
