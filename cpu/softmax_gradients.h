@@ -96,20 +96,30 @@ static inline void add_rows(const slat_key_sums *keep, const slat_sums *sums, co
     }
 }
 
+/* The same for a narrow sight: each line's queries are the lanes that see it. */
+static inline void add_lines(const slat_key_sums *keep, const slat_sums *sums, const slat_step *step,
+                             const slat_span *span, const slat_sight *sight, gemm_scalars weights, gemm_rows queries,
+                             int64_t ld, gemm_fetch *fetch)
+{
+    for (int64_t i = 0; i < sight->lines; i++) {
+        const int64_t lane = sight->first_lane[i], lanes = sight->end_lane[i] - lane;
+        const gemm_scalars some = {weights.at + i * sight->length * weights.row + lane * weights.step, weights.row,
+                                   weights.step};
+        if (lanes > 0)
+            add_rows(keep, sums, step, span->first + i * (sight->length + span->skip), sight->length, some,
+                     (gemm_rows){queries.at + lane * queries.row, queries.row}, ld, lanes, fetch);
+    }
+}
+
 /* The same for a group's span; `weights` is the group's first row, `queries` its first lane. */
 static inline void add_span(const slat_key_sums *keep, const slat_sums *sums, const slat_step *step,
                             const slat_span *span, const slat_sight *sight, gemm_scalars weights, gemm_rows queries,
                             int64_t ld, int64_t lanes, gemm_fetch *fetch)
 {
-    for (int64_t i = 0; sight->narrow && i < sight->lines; i++) {
-        const int64_t lane = sight->first_lane[i];
-        const gemm_scalars some = {weights.at + i * sight->length * weights.row + lane * weights.step, weights.row,
-                                   weights.step};
-        if (lane < sight->end_lane[i])
-            add_rows(keep, sums, step, span->first + i * (sight->length + span->skip), sight->length, some,
-                     (gemm_rows){queries.at + lane * queries.row, queries.row}, ld, sight->end_lane[i] - lane, fetch);
+    if (sight->narrow) {
+        add_lines(keep, sums, step, span, sight, weights, queries, ld, fetch);
+        return;
     }
-    if (sight->narrow) return;
     for (int64_t i = 0; i < span->runs; i++) {
         const gemm_scalars some = {weights.at + i * (span->run + span->gap) * weights.row, weights.row, weights.step};
         add_rows(keep, sums, step, span->first + i * (span->run + span->skip + span->gap), span->run, some, queries, ld,

@@ -75,33 +75,40 @@ static inline void scores(float *p, gemm_scalars keys, const float *queries, int
     }
 }
 
+/* sum[lane, ld] += weights [lane, row] times rows [row, ld] for a narrow sight, whose one group holds all lanes: each
+ * lane's weights of the lines that it sees. Neighbours that see the same lines go together. Pairs never have lines. */
+static inline void weigh_lines(float *sum, int64_t ld, gemm_scalars weights, gemm_rows rows, int64_t skip,
+                               const slat_sight *sight, int32_t lanes, gemm_fetch *fetch)
+{
+    for (int32_t lane = 0, end; lane < lanes; lane = end) {
+        const int32_t q = lane / QUAD, first = sight->first_line[q], lines = sight->end_line[q] - first;
+        for (end = lane + QUAD; end < lanes && sight->first_line[end / QUAD] == first &&
+                                sight->end_line[end / QUAD] == sight->end_line[q];)
+            end += QUAD;
+        if (!lines) continue;
+        gemm_any(sum + lane * ld, ld,
+                 (gemm_scalars){weights.at + first * sight->length * weights.step + lane * weights.row, weights.row,
+                                weights.step},
+                 (gemm_rows){rows.at + first * (sight->length + skip) * rows.row, rows.row},
+                 slat_min(end, lanes) - lane, ld / VL, (gemm_terms){lines, sight->length, 0, skip * rows.row}, GEMM_ADD,
+                 NULL, fetch);
+    }
+}
+
 /* sum[lane, ld] += weights [lane, row] times rows [row, ld]: a group's keys, for its lanes. `lanes`: of the strip in
- * use. A narrow sight, whose queries stand in several lines, has one group, and no pairs. */
+ * use. */
 static inline void weigh_keys(float *sum, int64_t ld, const slat_weights *weights, int64_t wide, gemm_rows rows,
                               const slat_span *span, const slat_sight *sight, const slat_group *group, int32_t lanes,
                               gemm_fetch *fetch)
 {
     const gemm_rows from = {rows.at + operand_terms(span->first) * rows.row, rows.row};
-    gemm_terms terms = {span->runs, operand_terms(span->run), 0, span->skip * rows.row};
+    const gemm_scalars some = weights_by_key(weights, wide, group);
     if (sight->narrow) {
-        terms.run = sight->length;
-        const gemm_scalars all = weights_by_key(weights, wide, group);
-        for (int32_t lane = 0, end; lane < lanes; lane = end) {
-            const int32_t q = lane / QUAD, first = sight->first_line[q];
-            for (end = lane + QUAD; end < lanes && sight->first_line[end / QUAD] == first &&
-                                    sight->end_line[end / QUAD] == sight->end_line[q];)
-                end += QUAD;
-            terms.runs = sight->end_line[q] - first;
-            if (!terms.runs) continue;
-            gemm_any(sum + lane * ld, ld,
-                     (gemm_scalars){all.at + first * terms.run * all.step + lane * all.row, all.row, all.step},
-                     (gemm_rows){from.at + first * (terms.run + span->skip) * from.row, from.row},
-                     slat_min(end, lanes) - lane, ld / VL, terms, GEMM_ADD, NULL, fetch);
-        }
+        weigh_lines(sum, ld, some, from, span->skip, sight, lanes, fetch);
         return;
     }
-    gemm_any(sum + group->lane * ld, ld, weights_by_key(weights, wide, group), from,
-             slat_min(group->lanes, lanes - group->lane), ld / VL, terms, GEMM_ADD, NULL, fetch);
+    gemm_any(sum + group->lane * ld, ld, some, from, slat_min(group->lanes, lanes - group->lane), ld / VL,
+             (gemm_terms){span->runs, operand_terms(span->run), 0, span->skip * rows.row}, GEMM_ADD, NULL, fetch);
 }
 
 /* The same for landmark's blocks, a line each: every block's sum times its factor [line, LANES]. Of a block's rows the
