@@ -21,17 +21,15 @@ inline slat_status check_backward(const slat_problem &p)
 }
 
 /* Calls choose(type, width), which gives a function, for the call's type and width: those that backward has. */
-template <bool wide, class Choose> void for_grad_shape(slat_session &session, const Choose &choose)
+template <class Choose> void for_grad_shape(slat_session &session, const Choose &choose)
 {
     const slat_problem &p = session.problem;
     const int channels = channels_of(p);
     const auto of_type = [&](auto type) {
         if (channels <= 64) return choose(type, std::integral_constant<int, 64>())(session);
         if (channels <= 128) return choose(type, std::integral_constant<int, 128>())(session);
-        if constexpr (wide) {
-            if (channels <= 192) return choose(type, std::integral_constant<int, 192>())(session);
-            return choose(type, std::integral_constant<int, 256>())(session);
-        }
+        if (channels <= 192) return choose(type, std::integral_constant<int, 192>())(session);
+        return choose(type, std::integral_constant<int, 256>())(session);
     };
     if (p.type == SLAT_BF16)
         of_type(__nv_bfloat16());
@@ -164,9 +162,9 @@ struct sequence_tensors {
 };
 
 /* The work of a kernel by key, `tiles` items a head; its blocks. */
-inline int64_t count_key_items(slat_session &session, const slat_problem &p, int64_t tiles, grad_call &call)
+inline int64_t count_key_items(slat_session &session, int64_t tiles, grad_call &call)
 {
-    const int64_t work = tiles * p.b * p.hk;
+    const int64_t work = tiles * call.heads;
     if (work > INT32_MAX / 2) session.refuse("more than 2^30 tiles of keys are not served");
     call.tiles = (int32_t)tiles;
     return slat_min(work, session.processors());
@@ -189,7 +187,7 @@ void launch_grad_keys(slat_session &session, const Tensors &tensors, const slat_
         session.refuse(no_map);
         return;
     }
-    const int64_t blocks = count_key_items(session, p, tensors.items(p, walk, true), call);
+    const int64_t blocks = count_key_items(session, tensors.items(p, walk, true), call);
     static_assert(sizeof(key_room<D, adds, Columns>) <= most_room, "shared memory");
     session.launch_early(grad_keys<T, D, adds, Columns>, blocks, softmax_threads, sizeof(key_room<D, adds, Columns>), p,
                          walk, call, q, k, v, grad_o, grad_k, grad_v);
@@ -209,7 +207,7 @@ void launch_grad_keys_wide(slat_session &session, const Tensors &tensors, const 
         session.refuse(no_map);
         return;
     }
-    const int64_t blocks = count_key_items(session, p, tensors.items(p, walk, true), call);
+    const int64_t blocks = count_key_items(session, tensors.items(p, walk, true), call);
     typedef wide_key_room<D, values, Columns> room;
     static_assert(sizeof(room) <= most_room, "shared memory");
     call.next = counter;
@@ -217,6 +215,24 @@ void launch_grad_keys_wide(slat_session &session, const Tensors &tensors, const 
                         k, v, grad_o);
 }
 
+/* Without sums of dq: counters of the launches by key, and of all of a call's in order. */
+constexpr int key_counters = 2, ordered_counters = key_counters + 1;
+
+/* dK and dV. counters: key_counters of them. */
+template <class T, int D, class Tensors, class Columns>
+void launch_by_key(slat_session &session, const Tensors &tensors, const slat_problem &p, const Columns &walk,
+                   grad_call call, int32_t *counters)
+{
+    if constexpr (grad_shape<D>::wide) {
+        if (p.grad_v.data) launch_grad_keys_wide<T, D, true>(session, tensors, p, walk, call, counters);
+        if (p.grad_k.data) launch_grad_keys_wide<T, D, false>(session, tensors, p, walk, call, counters + 1);
+    } else {
+        call.next = counters;
+        if (p.grad_k.data || p.grad_v.data) launch_grad_keys<T, D, false>(session, tensors, p, walk, call);
+    }
+}
+
+/* Of the query heads of call.heads. */
 template <class T, int D, class Tensors, class Rows>
 void launch_grad_queries(slat_session &session, const Tensors &tensors, const slat_problem &p, const Rows &walk,
                          const grad_call &call, int32_t *counter)
@@ -228,12 +244,14 @@ void launch_grad_queries(slat_session &session, const Tensors &tensors, const sl
         !tensors.map(&k, views[1], p, walk, true, p.d, boxes::of_runs) ||
         !tensors.map(&v, views[2], p, walk, true, p.dv, boxes::of_runs) ||
         !tensors.map(&grad_o, views[3], p, walk, false, p.dv, boxes::of_items) ||
-        !tensors.map(&grad_q, views[4], p, walk, false, p.d, boxes::of_groups)) {
+        !tensors.map(&grad_q, views[p.grad_q.data ? 4 : 0], p, walk, false, p.d, boxes::of_groups)) {
         session.refuse(no_map);
         return;
     }
     forward_call items = {};
     if (!count_items(session, p, tensors.items(p, walk, false), items, counter)) return;
+    items.heads = call.heads * (p.hq / p.hk);
+    items.group = (int32_t)slat_min(items.group, items.heads);
     static_assert(sizeof(query_room<D, Rows>) <= most_room, "shared memory");
     session.launch_early(grad_queries<T, D, Rows>, blocks_of(session, items), softmax_threads,
                          sizeof(query_room<D, Rows>), p, walk, items, call, q, k, v, grad_o, grad_q);
@@ -260,8 +278,7 @@ void enqueue_backward(slat_session &session, const Tensors &tensors, const Rows 
     if (p.grad_q.data && keys) plan_sums<D>(session, first, work, call);
     constexpr bool fits = sizeof(key_room<D, true, decltype(columns(true))>) <= most_room;
     const bool adds = fits && p.grad_q.data && keys && may_add<D>(session, first, work, call);
-    constexpr bool wide = query_room<D, decltype(rows())>::wide;
-    const int32_t counters = adds ? count_counters(call) : 3;
+    const int32_t counters = adds ? count_counters(call) : ordered_counters;
     if (p.grad_sink.data) simt::enqueue_grad_sink(session, simt::enqueue_shift(session));
     grad_start start = {};
     start.layout = layout;
@@ -292,15 +309,9 @@ void enqueue_backward(slat_session &session, const Tensors &tensors, const Rows 
             }
             continue;
         }
-        if (p.grad_q.data) launch_grad_queries<T, D>(session, tensors, part, rows(), own, own.next + 1);
-        if constexpr (wide) {
-            if (p.grad_v.data) launch_grad_keys_wide<T, D, true>(session, tensors, part, columns(false), own, own.next);
-            if (p.grad_k.data)
-                launch_grad_keys_wide<T, D, false>(session, tensors, part, columns(false), own, own.next + 2);
-        } else {
-            own.beside = p.grad_q.data;
-            if (keys) launch_grad_keys<T, D, false>(session, tensors, part, columns(false), own);
-        }
+        if (p.grad_q.data) launch_grad_queries<T, D>(session, tensors, part, rows(), own, own.next + key_counters);
+        own.beside = p.grad_q.data;
+        if (keys) launch_by_key<T, D>(session, tensors, part, columns(false), own, own.next);
     }
 }
 

@@ -38,6 +38,6 @@ slat_status slat_sm90_block_sparse_backward_check(const slat_problem &p)
 
 void slat_sm90_block_sparse_backward(slat_session &session)
 {
-    sm90::for_grad_shape<true>(
+    sm90::for_grad_shape(
         session, [](auto type, auto channels) { return sm90::backward<decltype(type), decltype(channels)::value>; });
 }

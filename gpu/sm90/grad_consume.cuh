@@ -1,6 +1,7 @@
 /* The consumers of grad_keys: a thread's share of an item's tiles, and of its dK and dV. */
 #ifndef SLAT_SM90_GRAD_CONSUME_CUH
 #define SLAT_SM90_GRAD_CONSUME_CUH
+#include "grad_numbers.cuh"
 #include "grad_produce.cuh"
 #include "softmax_state.cuh"
 
@@ -8,15 +9,15 @@ namespace sm90
 {
 
 /* A consumer thread's share. */
-template <class T, int D, bool adds, class Walk> struct key_consumer {
+template <class T, int D, bool adds, class Walk> struct key_consumer : key_pair<Walk> {
     typedef grad_shape<D> shape;
     typedef key_room<D, adds, Walk> room;
+    typedef key_pair<Walk> pair;
+    using pair::group, pair::is_landmark, pair::lane, pair::thread, pair::walk;
 
     room &s;
     const slat_problem &p;
-    const Walk &walk;
     const grad_call &call;
-    const int group;
     uint32_t tile;             /* taken so far */
     ring<room::queries> query; /* of the tile whose S^T is issued last */
     ring<room::grads> grad;
@@ -25,12 +26,9 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
 
     __device__ __forceinline__ key_consumer(room &s, const slat_problem &p, const Walk &walk, const grad_call &call,
                                             int group)
-        : s(s), p(p), walk(walk), call(call), group(group), tile(0)
+        : pair{walk, group}, s(s), p(p), call(call), tile(0)
     {
     }
-
-    static __device__ __forceinline__ int thread() { return threadIdx.x % group_threads; }
-    static __device__ __forceinline__ int lane() { return threadIdx.x % warp_lanes; }
 
     /* Once for each warp. */
     static __device__ __forceinline__ void arrive(uint64_t *barrier)
@@ -161,15 +159,6 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
         leave_out();
     }
 
-    /* Whether this thread's key r is a landmark. */
-    __device__ __forceinline__ bool is_landmark(int r) const
-    {
-        if constexpr (Walk::grouped)
-            return walk.is_landmark(thread() / warp_lanes * 16 + lane() / 4 + 8 * r);
-        else
-            return false;
-    }
-
     /* Where the numbers of the group's keys begin among a tile's: behind those of the queries, which landmarks have. */
     __device__ __forceinline__ uint32_t own_numbers() const
     {
@@ -185,16 +174,8 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
                                           bool all)
     {
         const uint32_t first = numbers + own_numbers(0), second = numbers + own_numbers(1);
-#pragma unroll
-        for (int j = 0; j < shape::queries / 8; ++j) {
-            const float2 lse = j < 8 ? first_lse[j] : load_floats(first + j * number_floats * 4);
-            const float2 lse_2 = Walk::grouped ? load_floats(second + j * number_floats * 4) : lse;
-            float *const x = scores + 4 * j;
-            x[0] = exp2_fast(fmaf(x[0], call.scale_2, -lse.x));
-            x[1] = exp2_fast(fmaf(x[1], call.scale_2, -lse.y));
-            x[2] = exp2_fast(fmaf(x[2], call.scale_2, -lse_2.x));
-            x[3] = exp2_fast(fmaf(x[3], call.scale_2, -lse_2.y));
-        }
+        pair::weigh(
+            scores, call.scale_2, [&](int j) { return j < 8 ? first_lse[j] : load_numbers(first, j); }, second);
         if (all) return;
         const int row = group * group_rows + thread() / warp_lanes * 16 + lane() / 4;
         uint32_t mask[2];
@@ -263,7 +244,7 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
         const uint32_t numbers = shared_address(s.numbers[own]) + lane() % 4 * 8;
         float2 lse[8];
 #pragma unroll
-        for (int j = 0; j < 8; ++j) lse[j] = load_floats(numbers + own_numbers(0) + j * number_floats * 4);
+        for (int j = 0; j < 8; ++j) lse[j] = load_numbers(numbers + own_numbers(0), j);
         barrier_wait(&s.o_full[at], grad.parity);
         grad.advance();
         wgmma_fence();
@@ -276,28 +257,7 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
         wgmma_commit();
         wgmma_wait<1>();
         if (!last && !shape::halves) next = issue_next(item);
-#pragma unroll
-        for (int j = 0; j < shape::queries / 8; ++j) {
-            const float2 delta = load_floats(numbers + own_numbers() + j * number_floats * 4 + grad_group * 4);
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                const float2 weight = unpack(T(), weights[2 * j + r]);
-                grad_p[4 * j + 2 * r] = weight.x * (grad_p[4 * j + 2 * r] - delta.x);
-                grad_p[4 * j + 2 * r + 1] = weight.y * (grad_p[4 * j + 2 * r + 1] - delta.y);
-            }
-        }
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            if (!is_landmark(r)) continue; /* its dP is 0 so far: the weight times -mean is there */
-#pragma unroll
-            for (int j = 0; j < shape::queries / 8; ++j) {
-                const float2 delta = load_floats(numbers + j * number_floats * 4 + grad_group * 4);
-                const float2 weight = unpack(T(), weights[2 * j + r]);
-                float *const x = grad_p + 4 * j + 2 * r;
-                x[0] = -fmaf(weight.x, delta.x, x[0]);
-                x[1] = -fmaf(weight.y, delta.y, x[1]);
-            }
-        }
+        pair::differentiate(grad_p, [&](int i) { return unpack(T(), weights[i]); }, numbers, own_numbers());
         wgmma_wait<last || shape::halves ? 0 : 1>(); /* dV: the weights' registers are free for dS */
         __syncwarp();
         arrive(&s.o_empty[at]);
@@ -398,12 +358,7 @@ template <class T, int D, bool adds, class Walk> struct key_consumer {
                     for (int i = 0; i < D / chunk; ++i) put_sums(grad_k + i * (chunk / 2), false);
                     continue;
                 }
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                if (!is_landmark(r)) continue;
-#pragma unroll
-                for (int i = 2 * r; i < D / 2; i += 4) grad_v[i] = grad_v[i + 1] = 0;
-            }
+            pair::clear_landmarks(grad_v);
             put_keys(grad_v, 1);
             put_keys(grad_k, call.scale);
         }

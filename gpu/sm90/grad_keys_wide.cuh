@@ -3,11 +3,13 @@
  * A kernel makes one of the two, so that a thread has the sums of 64 keys by all channels: 128 registers at 256. K, and
  * for dK V, of 128 keys stay in shared memory while tiles of 64 queries pass; two warp groups have 64 keys each. A
  * group's products and weights follow one another, and run beside the other group's. S^T is computed in both kernels,
- * dQ by grad_queries: eight products in all. The walk is what grad_keys.cuh says, and
+ * dQ by grad_queries: eight products in all. The numbers of blocks (grad_groups.cuh) come with dO, which has the fewest
+ * buffers. The walk is what grad_keys.cuh says, and
  *   walk.key_place(problem, item, row, at)   where a key of an item stands; false: there is none
  */
 #ifndef SLAT_SM90_GRAD_KEYS_WIDE_CUH
 #define SLAT_SM90_GRAD_KEYS_WIDE_CUH
+#include "grad_numbers.cuh"
 #include "grad_produce.cuh"
 #include "grad_wide.cuh"
 #include "softmax_state.cuh"
@@ -20,8 +22,8 @@ template <int D, bool values, class Walk> struct wide_key_room {
     typedef grad_shape<D> shape;
     static constexpr int notes = sizeof(tile_note<Walk>) <= 512 ? 8 : 1, items = 2;
     static constexpr int queries = 2, grads = D > 192 && !values ? 1 : 2; /* buffers */
-    static constexpr int number_bytes = shape::number_bytes;
-    static constexpr bool has_values = !values;
+    static constexpr int number_bytes = shape::number_bytes, block_bytes = Walk::grouped ? 2 * number_bytes : 0;
+    static constexpr bool has_values = !values, early_blocks = false;
 
     alignas(1024) uint8_t k[shape::key_bytes];
     alignas(1024) uint8_t v[has_values ? shape::key_bytes : 1024];
@@ -35,18 +37,19 @@ template <int D, bool values, class Walk> struct wide_key_room {
     uint64_t note_full[notes], note_empty[notes];
     work_item item[items];
     tile_note<Walk> note[notes];
+    alignas(16) uint8_t blocks[grads][block_bytes ? block_bytes : 16]; /* numbers of each group's block */
 };
 
 /* A consumer thread's share. */
-template <class T, int D, bool values, class Walk> struct wide_key_consumer {
+template <class T, int D, bool values, class Walk> struct wide_key_consumer : key_pair<Walk> {
     typedef grad_shape<D> shape;
     typedef wide_key_room<D, values, Walk> room;
+    typedef key_pair<Walk> pair;
+    using pair::group, pair::is_landmark, pair::lane, pair::thread, pair::walk;
 
     room &s;
     const slat_problem &p;
-    const Walk &walk;
     const grad_call &call;
-    const int group;
     uint32_t tile; /* taken so far */
     ring<room::queries> query;
     ring<room::grads> grad;
@@ -54,12 +57,9 @@ template <class T, int D, bool values, class Walk> struct wide_key_consumer {
 
     __device__ __forceinline__ wide_key_consumer(room &s, const slat_problem &p, const Walk &walk,
                                                  const grad_call &call, int group)
-        : s(s), p(p), walk(walk), call(call), group(group), tile(0)
+        : pair{walk, group}, s(s), p(p), call(call), tile(0)
     {
     }
-
-    static __device__ __forceinline__ int thread() { return threadIdx.x % group_threads; }
-    static __device__ __forceinline__ int lane() { return threadIdx.x % warp_lanes; }
 
     /* Once for each warp. */
     static __device__ __forceinline__ void arrive(uint64_t *barrier)
@@ -73,33 +73,34 @@ template <class T, int D, bool values, class Walk> struct wide_key_consumer {
     /* This thread's first key of the item; the other one is 8 further. */
     __device__ __forceinline__ int row() const { return group * group_rows + thread() / warp_lanes * 16 + lane() / 4; }
 
+    /* From the numbers of the queries in hand to those of the group's block, which come with their dO. */
+    __device__ __forceinline__ uint32_t own_numbers() const
+    {
+        if (!Walk::grouped) return 0;
+        return shared_address(s.blocks[grad.slot]) + group * room::number_bytes - shared_address(s.numbers[query.slot]);
+    }
+
+    /* The group has read dO, and each lane the numbers that came with it. */
+    __device__ __forceinline__ void leave_grads()
+    {
+        if (Walk::grouped)
+            barrier_arrive(&s.o_empty[grad.slot]);
+        else
+            arrive(&s.o_empty[grad.slot]);
+    }
+
     /* S^T becomes P^T. */
     __device__ __forceinline__ void weigh(float (&x)[32], const work_item &item, uint32_t numbers, bool all) const
     {
-#pragma unroll
-        for (int j = 0; j < 8; ++j) {
-            const float2 lse = load_floats(numbers + j * number_floats * 4);
-#pragma unroll
-            for (int r = 0; r < 4; ++r)
-                x[4 * j + r] = exp2_fast(fmaf(x[4 * j + r], call.scale_2, r % 2 ? -lse.y : -lse.x));
-        }
+        const uint32_t own = own_numbers();
+        const uint32_t first = numbers + (is_landmark(0) ? 0 : own), second = numbers + (is_landmark(1) ? 0 : own);
+        pair::weigh(x, call.scale_2, [&](int j) { return load_numbers(first, j); }, second);
         if (all) return;
         uint32_t mask[2];
         typename Walk::keys(p, walk, item, row(), s.shared[group]).mask(note().tile, mask);
 #pragma unroll
         for (int i = 0; i < 32; ++i)
             if (!(mask[i >> 1 & 1] >> (2 * (i / 4) + (i & 1)) & 1)) x[i] = 0;
-    }
-
-    /* P^T becomes dS^T. */
-    static __device__ __forceinline__ void differentiate(float (&x)[32], const float (&grad_p)[32], uint32_t numbers)
-    {
-#pragma unroll
-        for (int j = 0; j < 8; ++j) {
-            const float2 delta = load_floats(numbers + j * number_floats * 4 + grad_group * 4);
-#pragma unroll
-            for (int r = 0; r < 4; ++r) x[4 * j + r] *= grad_p[4 * j + r] - (r % 2 ? delta.y : delta.x);
-        }
     }
 
     /* The products of a tile whose queries see some of the group's keys. */
@@ -116,13 +117,15 @@ template <class T, int D, bool values, class Walk> struct wide_key_consumer {
         weigh(scores, item, numbers, all);
         if (!values) {
             wgmma_wait<0>();
-            arrive(&s.o_empty[grad.slot]);
-            differentiate(scores, grad_p, numbers);
+            if (!Walk::grouped) leave_grads();
+            pair::differentiate(
+                grad_p, [&](int i) { return make_float2(scores[2 * i], scores[2 * i + 1]); }, numbers, own_numbers());
+            if (Walk::grouped) leave_grads();
         }
-        pack_weights<T>(weights, scores);
+        pack_weights<T>(weights, values ? scores : grad_p);
         sums.add(weights, values ? shared_address(s.grad_o[grad.slot]) : q);
         wgmma_wait<0>();
-        if (values) arrive(&s.o_empty[grad.slot]);
+        if (values) leave_grads();
     }
 
     /* One tile; whether the item has another one. */
@@ -141,7 +144,7 @@ template <class T, int D, bool values, class Walk> struct wide_key_consumer {
             multiply(item, own == sees_all);
         else {
             barrier_wait(&s.o_full[grad.slot], grad.parity);
-            arrive(&s.o_empty[grad.slot]);
+            leave_grads();
         }
         barrier_arrive(&s.q_empty[query.slot]); /* each lane for the numbers that it read, and for the note */
         barrier_arrive(&s.note_empty[tile % room::notes]);
@@ -186,6 +189,9 @@ template <class T, int D, bool values, class Walk> struct wide_key_consumer {
                 parity ^= 1;
             }
             barrier_arrive(&s.item_empty[items.slot]);
+            if constexpr (values && Walk::grouped)
+#pragma unroll
+                for (auto &c : sums.c) pair::clear_landmarks(c);
             sums.store(to, item, values ? p.dv : p.d, values ? 1 : call.scale, row(),
                        [&](int row, slat_point &at) { return walk.key_place(p, item, row, at); });
         }
@@ -202,13 +208,13 @@ __global__ void __launch_bounds__(softmax_threads, 1)
     extern __shared__ __align__(1024) uint8_t memory[];
     auto &s = *(wide_key_room<D, values, Walk> *)memory;
     const int group = __shfl_sync(~0u, threadIdx.x / group_threads, 0);
-    constexpr int consumers = 8; /* warps */
+    constexpr int consumers = 8, readers = Walk::grouped ? 2 * group_threads : consumers; /* warps; of dO */
     if (threadIdx.x == 0) {
         barrier_init(&s.k_full, 1), barrier_init(&s.v_full, 1), barrier_init(&s.keys_empty, consumers);
         for (int i = 0; i < s.queries; ++i)
             barrier_init(&s.q_full[i], warp_lanes), barrier_init(&s.q_empty[i], 2 * group_threads);
         for (int i = 0; i < s.grads; ++i)
-            barrier_init(&s.o_full[i], warp_lanes), barrier_init(&s.o_empty[i], consumers);
+            barrier_init(&s.o_full[i], warp_lanes), barrier_init(&s.o_empty[i], readers);
         for (int i = 0; i < s.items; ++i)
             barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], 2 * group_threads);
         for (int i = 0; i < s.notes; ++i)

@@ -3,6 +3,7 @@
  */
 #ifndef SLAT_SM90_GRAD_PRODUCE_CUH
 #define SLAT_SM90_GRAD_PRODUCE_CUH
+#include "grad_numbers.cuh"
 #include "grad_sums.cuh"
 #include "softmax_produce.cuh"
 
@@ -64,10 +65,9 @@ __device__ __forceinline__ void load_key_items(room &s, const slat_problem &p, c
             const float *const from = first < rows ? call.numbers + row / grad_group * number_floats : call.no_numbers;
             load_bytes(s.numbers[at] + lane * bytes, from, bytes, &s.q_full[at]);
         }
-        if constexpr (Walk::grouped)
-            if (lane < 2)
-                load_bytes(s.numbers[at] + (1 + lane) * shape::number_bytes, walk.numbers(p, told.tile, item, lane),
-                           shape::number_bytes, &s.q_full[at]);
+        if constexpr (Walk::grouped && room::early_blocks)
+            load_block_numbers(s.numbers[at] + shape::number_bytes, shape::number_bytes, p, walk, told.tile, item,
+                               &s.q_full[at]);
         barrier_expect_warp(&s.q_full[at], shape::query_bytes + room::number_bytes);
         if (told.begins) {
             barrier_wait(&s.keys_empty, item_parity ^ 1);
@@ -85,7 +85,9 @@ __device__ __forceinline__ void load_key_items(room &s, const slat_problem &p, c
         barrier_wait(&s.o_empty[at], grad.parity ^ 1);
         for (int i = lane; i < shape::chunks * walk.copies; i += warp_lanes)
             walk.load(told.tile, i, s.grad_o[at], &grad_o, &s.o_full[at], head, item.b);
-        barrier_expect_warp(&s.o_full[at], shape::query_bytes);
+        if constexpr (Walk::grouped && !room::early_blocks)
+            load_block_numbers(s.blocks[at], shape::number_bytes, p, walk, told.tile, item, &s.o_full[at]);
+        barrier_expect_warp(&s.o_full[at], shape::query_bytes + room::block_bytes);
         barrier_arrive(&s.note_empty[note.slot]);
         query.advance();
         grad.advance();

@@ -165,6 +165,13 @@ template <class T, int D, class Walk> struct query_consumer {
         if (!first) add_keys();
         if (!Walk::grouped) turn.give();
         wgmma_wait<first ? 1 : 2>();
+        differentiate<first>(item, scores, grad_p);
+    }
+
+    /* The end of take_keys: S is done, and becomes dS. */
+    template <bool first>
+    __device__ __forceinline__ void differentiate(const work_item &item, float (&scores)[32], float (&grad_p)[32])
+    {
         if constexpr (!Walk::grouped)
             weigh<first>(item, scores, grad_p);
         else {
@@ -176,7 +183,6 @@ template <class T, int D, class Walk> struct query_consumer {
         }
     }
 
-    /* The end of take_keys: S is done. */
     template <bool first>
     __device__ __forceinline__ void weigh(const work_item &item, float (&scores)[32], float (&grad_p)[32])
     {

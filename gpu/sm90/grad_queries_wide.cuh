@@ -26,7 +26,7 @@ template <class T, int D, class narrow> struct wide_query_consumer : narrow {
         wide_products<T, D>(scores, shared_address(s.q) + own, k);
         wide_products<T, D>(grad_p, shared_address(s.grad_o) + own, shared_address(s.v[this->keys % room::v_stages]));
         wgmma_wait<1>();
-        this->template weigh<true>(item, scores, grad_p);
+        this->template differentiate<true>(item, scores, grad_p);
         pack_weights<T>(weights, scores);
         sums.add(weights, k);
         wgmma_wait<0>();
@@ -59,8 +59,9 @@ template <class T, int D, class narrow> struct wide_query_consumer : narrow {
                 barrier_arrive(&s.rows_empty);
             }
             barrier_arrive(&s.item_empty[items.slot]);
-            sums.store(this->p.grad_q, item, this->p.d, this->call.scale, this->row(),
-                       [&](int row, slat_point &at) { return this->walk.query(this->p, item, row, at); });
+            if (this->walk.writes)
+                sums.store(this->p.grad_q, item, this->p.d, this->call.scale, this->row(),
+                           [&](int row, slat_point &at) { return this->walk.query(this->p, item, row, at); });
         }
     }
 };

@@ -9,6 +9,7 @@ namespace sm90
 /* Tiles for heads of up to D channels, by 128 keys, of which two warp groups have 64 each. Of a tile's dQ each group
  * makes 64 rows by 64 columns: the columns of a chunk of all queries, or the queries of a half (halves). */
 template <int D> struct grad_shape {
+    static constexpr bool wide = D > 128; /* dV and dK have a kernel each */
     static constexpr int queries = D <= 64 ? 128 : 64, keys = tile_rows;
     static constexpr bool halves = queries > group_rows;
     static constexpr int chunks = D / chunk;
@@ -109,7 +110,8 @@ template <int D, bool adds, class Walk> struct key_room {
     static constexpr int notes = 8, items = 2;
     static constexpr int queries = D > 64 ? 3 : 2, grads = 2, outs = adds ? 1 : 2;     /* buffers */
     static constexpr int number_bytes = (Walk::grouped ? 3 : 1) * shape::number_bytes; /* and of each group's block */
-    static constexpr bool has_values = true;
+    static constexpr int block_bytes = 0; /* of such numbers, with dO */
+    static constexpr bool has_values = true, early_blocks = true;
 
     alignas(1024) uint8_t k[shape::key_bytes];
     alignas(1024) uint8_t v[shape::key_bytes];
@@ -134,7 +136,7 @@ template <int D, bool adds, class Walk> struct key_room {
 /* The room of grad_queries. Wide heads leave room for few keys, and none for dQ. */
 template <int D, class Walk> struct query_room {
     typedef grad_shape<D> shape;
-    static constexpr bool wide = D > 128;
+    static constexpr bool wide = shape::wide;
     static constexpr int k_stages = wide ? 2 : 4, v_stages = D > 192 ? 1 : k_stages; /* of half a tile */
     static constexpr int items = 2, keys = 64;
     static constexpr int notes = sizeof(tile_note<Walk>) <= 512 ? 4 : 2;

@@ -40,7 +40,9 @@ static bool plan_turns(const slat_problem &p, landmark_turns &turns)
         for (int32_t first = 0; first < turns.blocks; first += turns.range)
             width = (int32_t)slat_max(width, numbers_of(p, first, first + turns.range).width);
         const block_numbers numbers = numbers_of(p, 0, turns.range);
-        const int64_t of_heads = group * numbers.lines() * width * block_numbers::floats, most = room / of_heads;
+        const int64_t counters = heads * ((turns.blocks + turns.range - 1) / turns.range) * ordered_counters;
+        const int64_t of_heads = group * numbers.lines() * width * block_numbers::floats;
+        const int64_t most = (room - counters) / of_heads;
         if (most > 0) {
             const int64_t sets = (heads + most - 1) / most;
             turns.heads = (heads + sets - 1) / sets;
@@ -52,73 +54,38 @@ static bool plan_turns(const slat_problem &p, landmark_turns &turns)
     return false;
 }
 
-/* Queries of `heads` heads, from the one that the walk begins with. */
-template <class T, int D>
-void launch_by_query(slat_session &session, const landmark_rows &walk, const grad_call &call, int64_t heads,
-                     int32_t *counter)
-{
-    const slat_problem &p = session.problem;
-    const slat_view views[] = {session.mapped(p.q), session.mapped(p.k), session.mapped(p.v), session.mapped(p.grad_o),
-                               session.mapped(p.grad_q)};
-    CUtensorMap q, k, v, grad_o, grad_q;
-    if (!slat_map_sequence(&q, &views[0], p.b, p.tq, p.hq, p.d, tile_rows) ||
-        !slat_map_sequence(&k, &views[1], p.b, p.tk, p.hk, p.d, walk.run) ||
-        !slat_map_sequence(&v, &views[2], p.b, p.tk, p.hk, p.dv, walk.run) ||
-        !slat_map_sequence(&grad_o, &views[3], p.b, p.tq, p.hq, p.dv, tile_rows) ||
-        !slat_map_sequence(&grad_q, &views[p.grad_q.data ? 4 : 0], p.b, p.tq, p.hq, p.d, group_rows)) {
-        session.refuse(no_map);
-        return;
-    }
-    forward_call items = {};
-    if (!count_items(session, p, (p.tq + tile_rows - 1) / tile_rows, items, counter)) return;
-    items.heads = (int32_t)heads;
-    items.group = (int32_t)slat_min(items.group, heads);
-    session.launch_early(grad_queries<T, D, landmark_rows>, blocks_of(session, items), softmax_threads,
-                         sizeof(query_room<D, landmark_rows>), p, walk, items, call, q, k, v, grad_o, grad_q);
-}
+/* By key an item's slots are copied one by one, and its blocks written. */
+struct landmark_tensors : sequence_tensors {
+    using sequence_tensors::items;
+    using sequence_tensors::map;
 
-/* `tiles` pairs of blocks, of `heads` key heads. */
-template <class T, int D>
-void launch_by_key(slat_session &session, const landmark_columns &walk, grad_call call, int64_t tiles, int64_t heads)
-{
-    const slat_problem &p = session.problem;
-    const slat_view views[] = {session.mapped(p.q),      session.mapped(p.k),      session.mapped(p.v),
-                               session.mapped(p.grad_o), session.mapped(p.grad_k), session.mapped(p.grad_v)};
-    CUtensorMap q, k, v, grad_o, grad_k, grad_v;
-    if (!slat_map_sequence(&q, &views[0], p.b, p.tq, p.hq, p.d, walk.run) ||
-        !slat_map_sequence(&k, &views[1], p.b, p.tk, p.hk, p.d, group_rows) ||
-        !slat_map_sequence(&v, &views[2], p.b, p.tk, p.hk, p.dv, group_rows) ||
-        !slat_map_sequence(&grad_o, &views[3], p.b, p.tq, p.hq, p.dv, walk.run) ||
-        !slat_map_sequence(&grad_k, &views[p.grad_k.data ? 4 : 1], p.b, p.tk, p.hk, p.d, walk.block) ||
-        !slat_map_sequence(&grad_v, &views[p.grad_v.data ? 5 : 2], p.b, p.tk, p.hk, p.dv, walk.block)) {
-        session.refuse(no_map);
-        return;
+    static int64_t items(const slat_problem &, const landmark_columns &walk, bool)
+    {
+        return (walk.sums.end - walk.sums.first) / 2;
     }
-    const int64_t work = tiles * heads;
-    if (work > INT32_MAX / 2) {
-        session.refuse("more than 2^30 pairs of blocks are not served");
-        return;
+
+    static bool map(CUtensorMap *map, const slat_view &view, const slat_problem &p, const landmark_columns &walk,
+                    bool of_keys, int32_t columns, boxes kind)
+    {
+        if (!of_keys) return sequence_tensors::map(map, view, p, walk, of_keys, columns, kind);
+        const int32_t box = kind == boxes::of_items ? group_rows : walk.block;
+        return slat_map_sequence(map, &view, p.b, p.tk, p.hk, columns, box);
     }
-    call.tiles = (int32_t)tiles;
-    call.heads = (int32_t)heads;
-    call.group = (int32_t)slat_min(key_heads_together(p, (p.d + p.dv) * 2), heads);
-    session.launch_early(grad_keys<T, D, false, landmark_columns>, slat_min(work, session.processors()),
-                         softmax_threads, sizeof(key_room<D, false, landmark_columns>), p, walk, call, q, k, v, grad_o,
-                         grad_k, grad_v);
-}
+};
 
 template <class T, int D> void landmark_backward(slat_session &session)
 {
     const slat_problem &p = session.problem;
+    const landmark_tensors tensors;
     landmark_turns turns = {};
     if (!plan_turns(p, turns)) {
         session.refuse("block: numbers of two of them for all queries take more workspace than dq");
         return;
     }
     const int64_t heads = p.b * p.hk, group = p.hq / p.hk, sets = (heads + turns.heads - 1) / turns.heads;
-    const int64_t launches = 2 * sets * ((turns.blocks + turns.range - 1) / turns.range);
+    const int64_t count = sets * ((turns.blocks + turns.range - 1) / turns.range);
     grad_start start = {};
-    int32_t *counter = take_counters(session, start, launches);
+    int32_t *counters = take_counters(session, start, count * ordered_counters);
     landmark_rows rows = {};
     rows.block = p.landmark_block;
     rows.end = turns.blocks;
@@ -128,14 +95,14 @@ template <class T, int D> void landmark_backward(slat_session &session)
     call.rows = query_rows::of_sequence(p);
     enqueue_numbers(session, start, call);
     if (!p.grad_k.data && !p.grad_v.data) {
-        rows.writes = p.grad_q.data != NULL;
-        if (rows.writes) launch_by_query<T, D>(session, rows, call, p.b * p.hq, counter);
+        call.heads = (int32_t)heads;
+        rows.writes = true;
+        if (p.grad_q.data) launch_grad_queries<T, D>(session, tensors, p, rows, call, counters);
         return;
     }
     float *const data = (float *)session.take(turns.floats, sizeof(float));
     for (int64_t head = 0; head < heads; head += turns.heads)
-        for (int32_t first = 0; first < turns.blocks; first += turns.range, counter += 2) {
-            const int64_t count = slat_min(turns.heads, heads - head);
+        for (int32_t first = 0; first < turns.blocks; first += turns.range, counters += ordered_counters) {
             const int32_t end = (int32_t)slat_min(first + turns.range, turns.blocks);
             rows.sums = numbers_of(p, first, end);
             rows.sums.data = data;
@@ -143,15 +110,16 @@ template <class T, int D> void landmark_backward(slat_session &session)
             rows.writes = p.grad_q.data && !first; /* all blocks make dq, once */
             rows.first = first;
             rows.end = rows.writes ? turns.blocks : end;
-            launch_by_query<T, D>(session, rows, call, count * group, counter);
+            call.heads = (int32_t)slat_min(turns.heads, heads - head);
+            call.group = (int32_t)slat_min(key_heads_together(p, (p.d + p.dv) * 2), call.heads);
+            launch_grad_queries<T, D>(session, tensors, p, rows, call, counters + key_counters);
             landmark_columns columns = {};
             columns.block = rows.block;
             columns.copies = grad_shape<D>::queries / group_rows;
             columns.first_head = (int32_t)head;
             columns.first_item = first / 2;
             columns.sums = rows.sums;
-            call.next = counter + 1;
-            launch_by_key<T, D>(session, columns, call, (end - first) / 2, count);
+            launch_by_key<T, D>(session, tensors, p, columns, call, counters);
         }
 }
 
@@ -160,7 +128,6 @@ template <class T, int D> void landmark_backward(slat_session &session)
 slat_status slat_sm90_landmark_backward_check(const slat_problem &p)
 {
     SLAT_TRY(sm90::check_backward(p));
-    if (p.d > 128 || p.dv > 128) return sm90::unsupported("backward of more than 128 channels is not served");
     if (p.scale < 0) return sm90::unsupported("scale: negative ones are not served");
     if (p.landmark_block < 8 || p.landmark_block > sm90::chunk)
         return sm90::unsupported("block: fewer than 8 tokens, or more than 64, are not served in backward");
@@ -169,7 +136,7 @@ slat_status slat_sm90_landmark_backward_check(const slat_problem &p)
 
 void slat_sm90_landmark_backward(slat_session &session)
 {
-    sm90::for_grad_shape<false>(session, [](auto type, auto channels) {
+    sm90::for_grad_shape(session, [](auto type, auto channels) {
         return sm90::landmark_backward<decltype(type), decltype(channels)::value>;
     });
 }

@@ -194,6 +194,15 @@ struct landmark_columns : sequence {
         item.first = (first_item + tile) * 2 * block;
     }
 
+    /* Where key `row` of an item stands; false: its slot has none. */
+    __device__ __forceinline__ bool key_place(const slat_problem &p, const work_item &item, int row,
+                                              slat_point &at) const
+    {
+        const int n = row % group_rows;
+        at = slat_at(0, 0, item.first + row / group_rows * block + n);
+        return n < block && at.z < p.tk;
+    }
+
     /* The i-th copy of a tile. */
     __device__ __forceinline__ void load(const note &told, int i, uint8_t *to, const CUtensorMap *map,
                                          uint64_t *barrier, int head, int b) const
@@ -264,7 +273,8 @@ struct landmark_columns : sequence {
                                    [&](int row) { return told.first + row + (int32_t)(p.tk - p.tq) < 0; });
     }
 
-    /* Zeroes a group's rows of V that are a landmark or behind it. */
+    /* Zeroes a group's rows of V that are a landmark or behind it. Where dV alone is made they may be K's: nothing comes
+     * of them. */
     template <int chunks>
     __device__ __forceinline__ void clear_keys(const slat_problem &, const work_item &, uint32_t, uint32_t v, int group,
                                                int thread) const

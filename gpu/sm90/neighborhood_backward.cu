@@ -74,7 +74,7 @@ slat_status slat_sm90_neighborhood_backward_check(const slat_problem &p)
 
 void slat_sm90_neighborhood_backward(slat_session &session)
 {
-    sm90::for_grad_shape<true>(session, [](auto type, auto channels) {
+    sm90::for_grad_shape(session, [](auto type, auto channels) {
         return sm90::backward_of_neighborhood<decltype(type), decltype(channels)::value>;
     });
 }

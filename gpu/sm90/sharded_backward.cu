@@ -57,7 +57,7 @@ slat_status slat_sm90_sharded_backward_check(const slat_problem &p)
 
 void slat_sm90_sharded_backward(slat_session &session)
 {
-    sm90::for_grad_shape<true>(session, [](auto type, auto channels) {
+    sm90::for_grad_shape(session, [](auto type, auto channels) {
         return sm90::backward_sharded<decltype(type), decltype(channels)::value>;
     });
 }
