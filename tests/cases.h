@@ -225,7 +225,8 @@ static const case_problem case_problems[] = {
     {"s2-far-keys", CASE_F32 | CASE_BF16, {SHARDED, BACKWARD, SEQUENCE(1, 10, 2000, 2, 2, 16), .dlse = true,
      .sharded = {.block = 64, .local_blocks = 1, .stride = 29, .head_offset = 5}}},
 
-    /* landmark: blocks from 2 to beyond any key tile, ragged tails, one block, prefixes, early rows. */
+    /* landmark: blocks from 2 to beyond any key tile, ragged tails, one block, prefixes, early rows; so many blocks that
+     * a call takes turns. */
     {"lm-one", 0, {LANDMARK, BACKWARD, SEQUENCE(1, 1, 1, 1, 1, 1), .landmark = {2}}},
     {"lm-2", 0, {LANDMARK, BACKWARD, SEQUENCE(2, 33, 33, 2, 1, 24), .dlse = true, .landmark = {2}}},
     {"lm-3", 0, {LANDMARK, BACKWARD, SEQUENCE(1, 40, 50, 4, 2, 8), .dv = 16, .landmark = {3}}},
@@ -255,6 +256,8 @@ static const case_problem case_problems[] = {
     {"lm-16-d192", CASE_TILES, {LANDMARK, BACKWARD, SEQUENCE(1, 150, 170, 2, 1, 192), .dv = 256, .landmark = {16}}},
     {"lm-8-d256", CASE_TILES, {LANDMARK, BACKWARD, SEQUENCE(1, 90, 101, 2, 1, 256), .dv = 64, .dlse = true,
      .landmark = {8}}},
+    {"lm-8-sets", CASE_TILES, {LANDMARK, BACKWARD, SEQUENCE(1, 9, 4200, 2, 2, 16), .landmark = {8}}},
+    {"lm-8-d136-ranges", CASE_TILES, {LANDMARK, BACKWARD, SEQUENCE(1, 9, 2900, 3, 1, 136), .landmark = {8}}},
     {"lm-65", 0, {LANDMARK, BACKWARD, SEQUENCE(1, 140, 140, 2, 1, 32), .landmark = {65}}},
     {"lm-100", 0, {LANDMARK, BACKWARD, SEQUENCE(1, 230, 230, 2, 1, 64), .dlse = true, .landmark = {100}}},
     {"lm-128", 0, {LANDMARK, BACKWARD, SEQUENCE(2, 256, 256, 1, 1, 16), .landmark = {128}}},

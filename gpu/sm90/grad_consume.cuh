@@ -257,7 +257,8 @@ template <class T, int D, bool adds, class Walk> struct key_consumer : key_pair<
         wgmma_commit();
         wgmma_wait<1>();
         if (!last && !shape::halves) next = issue_next(item);
-        pair::differentiate(grad_p, [&](int i) { return unpack(T(), weights[i]); }, numbers, own_numbers());
+        pair::differentiate(
+            grad_p, [&](int i) { return unpack(T(), weights[i]); }, numbers, own_numbers());
         wgmma_wait<last || shape::halves ? 0 : 1>(); /* dV: the weights' registers are free for dS */
         __syncwarp();
         arrive(&s.o_empty[at]);

@@ -23,7 +23,7 @@ template <int D, bool values, class Walk> struct wide_key_room {
     static constexpr int notes = sizeof(tile_note<Walk>) <= 512 ? 8 : 1, items = 2;
     static constexpr int queries = 2, grads = D > 192 && !values ? 1 : 2; /* buffers */
     static constexpr int number_bytes = shape::number_bytes, block_bytes = Walk::grouped ? 2 * number_bytes : 0;
-    static constexpr bool has_values = !values, early_blocks = false;
+    static constexpr bool has_values = !values;
 
     alignas(1024) uint8_t k[shape::key_bytes];
     alignas(1024) uint8_t v[has_values ? shape::key_bytes : 1024];
@@ -94,7 +94,8 @@ template <class T, int D, bool values, class Walk> struct wide_key_consumer : ke
     {
         const uint32_t own = own_numbers();
         const uint32_t first = numbers + (is_landmark(0) ? 0 : own), second = numbers + (is_landmark(1) ? 0 : own);
-        pair::weigh(x, call.scale_2, [&](int j) { return load_numbers(first, j); }, second);
+        pair::weigh(
+            x, call.scale_2, [&](int j) { return load_numbers(first, j); }, second);
         if (all) return;
         uint32_t mask[2];
         typename Walk::keys(p, walk, item, row(), s.shared[group]).mask(note().tile, mask);
@@ -120,7 +121,7 @@ template <class T, int D, bool values, class Walk> struct wide_key_consumer : ke
             if (!Walk::grouped) leave_grads();
             pair::differentiate(
                 grad_p, [&](int i) { return make_float2(scores[2 * i], scores[2 * i + 1]); }, numbers, own_numbers());
-            if (Walk::grouped) leave_grads();
+            if (Walk::grouped) leave_grads(); /* with its numbers */
         }
         pack_weights<T>(weights, values ? scores : grad_p);
         sums.add(weights, values ? shared_address(s.grad_o[grad.slot]) : q);
@@ -213,8 +214,7 @@ __global__ void __launch_bounds__(softmax_threads, 1)
         barrier_init(&s.k_full, 1), barrier_init(&s.v_full, 1), barrier_init(&s.keys_empty, consumers);
         for (int i = 0; i < s.queries; ++i)
             barrier_init(&s.q_full[i], warp_lanes), barrier_init(&s.q_empty[i], 2 * group_threads);
-        for (int i = 0; i < s.grads; ++i)
-            barrier_init(&s.o_full[i], warp_lanes), barrier_init(&s.o_empty[i], readers);
+        for (int i = 0; i < s.grads; ++i) barrier_init(&s.o_full[i], warp_lanes), barrier_init(&s.o_empty[i], readers);
         for (int i = 0; i < s.items; ++i)
             barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], 2 * group_threads);
         for (int i = 0; i < s.notes; ++i)

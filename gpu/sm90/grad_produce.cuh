@@ -65,7 +65,7 @@ __device__ __forceinline__ void load_key_items(room &s, const slat_problem &p, c
             const float *const from = first < rows ? call.numbers + row / grad_group * number_floats : call.no_numbers;
             load_bytes(s.numbers[at] + lane * bytes, from, bytes, &s.q_full[at]);
         }
-        if constexpr (Walk::grouped && room::early_blocks)
+        if constexpr (Walk::grouped && !room::block_bytes)
             load_block_numbers(s.numbers[at] + shape::number_bytes, shape::number_bytes, p, walk, told.tile, item,
                                &s.q_full[at]);
         barrier_expect_warp(&s.q_full[at], shape::query_bytes + room::number_bytes);
@@ -85,7 +85,7 @@ __device__ __forceinline__ void load_key_items(room &s, const slat_problem &p, c
         barrier_wait(&s.o_empty[at], grad.parity ^ 1);
         for (int i = lane; i < shape::chunks * walk.copies; i += warp_lanes)
             walk.load(told.tile, i, s.grad_o[at], &grad_o, &s.o_full[at], head, item.b);
-        if constexpr (Walk::grouped && !room::early_blocks)
+        if constexpr (room::block_bytes)
             load_block_numbers(s.blocks[at], shape::number_bytes, p, walk, told.tile, item, &s.o_full[at]);
         barrier_expect_warp(&s.o_full[at], shape::query_bytes + room::block_bytes);
         barrier_arrive(&s.note_empty[note.slot]);

@@ -110,8 +110,8 @@ template <int D, bool adds, class Walk> struct key_room {
     static constexpr int notes = 8, items = 2;
     static constexpr int queries = D > 64 ? 3 : 2, grads = 2, outs = adds ? 1 : 2;     /* buffers */
     static constexpr int number_bytes = (Walk::grouped ? 3 : 1) * shape::number_bytes; /* and of each group's block */
-    static constexpr int block_bytes = 0; /* of such numbers, with dO */
-    static constexpr bool has_values = true, early_blocks = true;
+    static constexpr int block_bytes = 0; /* of those that come with dO instead */
+    static constexpr bool has_values = true;
 
     alignas(1024) uint8_t k[shape::key_bytes];
     alignas(1024) uint8_t v[shape::key_bytes];

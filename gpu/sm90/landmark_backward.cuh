@@ -273,8 +273,8 @@ struct landmark_columns : sequence {
                                    [&](int row) { return told.first + row + (int32_t)(p.tk - p.tq) < 0; });
     }
 
-    /* Zeroes a group's rows of V that are a landmark or behind it. Where dV alone is made they may be K's: nothing comes
-     * of them. */
+    /* Zeroes a group's rows of V that are a landmark or behind it. Where dV alone is made they may be K's: nothing
+     * comes of them. */
     template <int chunks>
     __device__ __forceinline__ void clear_keys(const slat_problem &, const work_item &, uint32_t, uint32_t v, int group,
                                                int thread) const

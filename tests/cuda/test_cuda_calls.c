@@ -120,7 +120,7 @@ static void devices(const void *argument)
 
 static const char *const chosen[] = {"bs-ragged",  "bs-bitmaps", "bs-d128", "dense",     "na1d",    "na2d",
                                      "s2",         "lm-tail",    "la",      "la-states", "la-d128", "step",
-                                     "step-slots", "merge-2",    "merge-5", "bs-d256"};
+                                     "step-slots", "merge-2",    "merge-5", "bs-d256",   "lm-50",   "lm-16-d256"};
 enum { CHOSEN = sizeof chosen / sizeof *chosen };
 
 int main(int argc, char **argv)
