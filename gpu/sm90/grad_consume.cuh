@@ -38,13 +38,14 @@ template <class T, int D, bool adds, class Walk> struct key_consumer : key_pair<
 
     __device__ __forceinline__ const tile_note<Walk> &note(uint32_t n) const { return s.note[n % room::notes]; }
 
-    /* S^T or dP^T of 64 keys by the queries: a has rows of 128 keys. */
-    static __device__ __forceinline__ void products(float (&c)[shape::queries / 2], uint32_t a, uint32_t b)
+    /* S^T or dP^T of 64 keys by the queries: a has rows of 128 keys. more: they are added to what is there. */
+    static __device__ __forceinline__ void products(float (&c)[shape::queries / 2], uint32_t a, uint32_t b,
+                                                    bool more = false)
     {
 #pragma unroll
         for (int i = 0; i < D / 16; ++i)
             wgmma<T, shape::queries>::ss(c, a + operand_step(i / 4 * shape::keys * row_bytes + i % 4 * 32),
-                                         b + operand_step(i / 4 * shape::queries * row_bytes + i % 4 * 32), i > 0);
+                                         b + operand_step(i / 4 * shape::queries * row_bytes + i % 4 * 32), more || i > 0);
     }
 
     /* dV or dK += the weights times the rows of x. */
@@ -245,10 +246,11 @@ template <class T, int D, bool adds, class Walk> struct key_consumer : key_pair<
         float2 lse[8];
 #pragma unroll
         for (int j = 0; j < 8; ++j) lse[j] = load_numbers(numbers + own_numbers(0), j);
+        pair::template lessen<false>(grad_p, numbers + own_numbers());
         barrier_wait(&s.o_full[at], grad.parity);
         grad.advance();
         wgmma_fence();
-        products(grad_p, own_keys(s.v), operand(shared_address(s.grad_o[at])));
+        products(grad_p, own_keys(s.v), operand(shared_address(s.grad_o[at])), true);
         wgmma_commit();
         weigh(item, lse, numbers, all);
         pack_weights<T>(weights, scores);
@@ -258,7 +260,7 @@ template <class T, int D, bool adds, class Walk> struct key_consumer : key_pair<
         wgmma_wait<1>();
         if (!last && !shape::halves) next = issue_next(item);
         pair::differentiate(
-            grad_p, [&](int i) { return unpack(T(), weights[i]); }, numbers, own_numbers());
+            grad_p, [&](int i) { return unpack(T(), weights[i]); }, numbers);
         wgmma_wait<last || shape::halves ? 0 : 1>(); /* dV: the weights' registers are free for dS */
         __syncwarp();
         arrive(&s.o_empty[at]);

@@ -159,13 +159,13 @@ template <bool all> struct grouped_rows {
             if (last >> (2 * (i / 4) + (i & 1)) & 1) s[i] = mark[i >> 1 & 1];
     }
 
-    /* Leaves c and m for grad_keys. row: the first one among 128. */
+    /* Leaves c and -m for grad_keys. row: the first one among 128. */
     __device__ __forceinline__ void write(float *to, int row) const
     {
         const int r = part() >> 1;
         if (!to) return;
         to += (row / grad_group + r) * number_floats + part() % 2 * grad_group + row % grad_group;
-        *to = part() % 2 ? (r ? mean[1] : mean[0]) : (r ? level[1] : level[0]);
+        *to = part() % 2 ? -(r ? mean[1] : mean[0]) : (r ? level[1] : level[0]);
     }
 };
 

@@ -58,8 +58,7 @@ __global__ void __launch_bounds__(softmax_threads, 1)
         for (int i = 0; i < s.items; ++i)
             barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], 2 * group_threads + warp_lanes);
         for (int i = 0; i < s.notes; ++i)
-            barrier_init(&s.note_full[i], warp_lanes),
-                barrier_init(&s.note_empty[i], 2 * group_threads + (adds ? 2 : 1) * warp_lanes);
+            barrier_init(&s.note_full[i], warp_lanes), barrier_init(&s.note_empty[i], 2 * (group_threads + warp_lanes));
         barrier_init_fence();
     }
     if (!call.beside) kernel_before_wait();
@@ -76,13 +75,17 @@ __global__ void __launch_bounds__(softmax_threads, 1)
             walk_items(s, p, walk, call.tiles * call.heads, call.next, first, adds ? 0 : gridDim.x,
                        [&](int n) { return key_item(p, walk, call, n); });
         }
-        if (warp == 1) load_key_items<D>(s, p, walk, call, q, k, v, grad_o);
+        if (warp == 1) load_key_items<D, true, adds>(s, p, walk, call, q, k, v, grad_o);
         if (warp == 2) {
             write_key_items<D>(s, p, walk, call, grad_k, grad_v);
             if (call.beside) kernel_before_wait(); /* what comes after this kernel comes after that one too */
         }
-        if constexpr (adds)
-            if (warp == 3) convert_sums<T, D>(s, p, call, walk.piece() == grad_group);
+        if (warp == 3) {
+            if constexpr (adds)
+                convert_sums<T, D>(s, p, call, walk.piece() == grad_group);
+            else
+                load_key_items<D, false, true>(s, p, walk, call, q, k, v, grad_o);
+        }
     } else {
         registers_take<240>();
         key_consumer<T, D, adds, Walk>(s, p, walk, call, group - 1).run();

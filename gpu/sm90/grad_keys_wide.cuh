@@ -118,10 +118,10 @@ template <class T, int D, bool values, class Walk> struct wide_key_consumer : ke
         weigh(scores, item, numbers, all);
         if (!values) {
             wgmma_wait<0>();
-            if (!Walk::grouped) leave_grads();
+            pair::template lessen<true>(grad_p, numbers + own_numbers());
+            leave_grads();
             pair::differentiate(
-                grad_p, [&](int i) { return make_float2(scores[2 * i], scores[2 * i + 1]); }, numbers, own_numbers());
-            if (Walk::grouped) leave_grads(); /* with its numbers */
+                grad_p, [&](int i) { return make_float2(scores[2 * i], scores[2 * i + 1]); }, numbers);
         }
         pack_weights<T>(weights, values ? scores : grad_p);
         sums.add(weights, values ? shared_address(s.grad_o[grad.slot]) : q);
@@ -218,7 +218,7 @@ __global__ void __launch_bounds__(softmax_threads, 1)
         for (int i = 0; i < s.items; ++i)
             barrier_init(&s.item_full[i], 1), barrier_init(&s.item_empty[i], 2 * group_threads);
         for (int i = 0; i < s.notes; ++i)
-            barrier_init(&s.note_full[i], warp_lanes), barrier_init(&s.note_empty[i], 2 * group_threads + warp_lanes);
+            barrier_init(&s.note_full[i], warp_lanes), barrier_init(&s.note_empty[i], 2 * (group_threads + warp_lanes));
         barrier_init_fence();
     }
     __syncthreads();
@@ -228,7 +228,8 @@ __global__ void __launch_bounds__(softmax_threads, 1)
         if (warp == 0)
             walk_items(s, p, walk, call.tiles * call.heads, call.next, blockIdx.x, gridDim.x,
                        [&](int n) { return key_item(p, walk, call, n); });
-        if (warp == 1) load_key_items<D>(s, p, walk, call, q, k, v, grad_o);
+        if (warp == 1) load_key_items<D, true, false>(s, p, walk, call, q, k, v, grad_o);
+        if (warp == 2) load_key_items<D, false, true>(s, p, walk, call, q, k, v, grad_o);
     } else {
         registers_take<240>();
         wide_key_consumer<T, D, values, Walk>(s, p, walk, call, group - 1).run();

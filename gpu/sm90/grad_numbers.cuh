@@ -1,6 +1,6 @@
-/* By key: what the numbers of a tile's queries make of a thread's keys. These are lse and delta of the query or, where
- * the walk is grouped (grad_groups.cuh), c and m of the query and the keys' block. A block's landmark takes lse and
- * delta, and its do.v is m.
+/* By key: what the numbers of a tile's queries make of a thread's keys. These are lse and -delta of the query or, where
+ * the walk is grouped (grad_groups.cuh), c and -m of the query and the keys' block. A block's landmark takes lse and
+ * -delta, and its do.v is m.
  */
 #ifndef SLAT_SM90_GRAD_NUMBERS_CUH
 #define SLAT_SM90_GRAD_NUMBERS_CUH
@@ -57,31 +57,42 @@ template <class Walk> struct key_pair {
         }
     }
 
-    /* dP^T becomes dS^T. weight(i): the i-th two of P^T; numbers: the queries' ones; own: from there to the block's. */
-    template <int N, class Weight>
-    __device__ __forceinline__ void differentiate(float (&grad_p)[N], const Weight &weight, uint32_t numbers,
-                                                  uint32_t own) const
+    /* -delta, or -m. added: to dP^T; otherwise dP^T is added to it, and nothing is left to do when that is there. */
+    template <bool added, int N> static __device__ __forceinline__ void lessen(float (&grad_p)[N], uint32_t numbers)
     {
+        if (added) wgmma_ended(grad_p);
 #pragma unroll
         for (int j = 0; j < N / 4; ++j) {
-            const float2 delta = load_numbers(numbers + own + grad_group * 4, j);
+            const float2 less = load_numbers(numbers + grad_group * 4, j);
+            float *const x = grad_p + 4 * j;
 #pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                const float2 w = weight(2 * j + r);
-                float *const x = grad_p + 4 * j + 2 * r;
-                x[0] = w.x * (x[0] - delta.x);
-                x[1] = w.y * (x[1] - delta.y);
+            for (int r = 0; r < 4; ++r) {
+                const float y = r % 2 ? less.y : less.x;
+                x[r] = added ? x[r] + y : y;
             }
+        }
+    }
+
+    /* dP^T - delta becomes dS^T. weight(i): the i-th two of P^T; numbers: the queries' ones. */
+    template <int N, class Weight>
+    __device__ __forceinline__ void differentiate(float (&grad_p)[N], const Weight &weight, uint32_t numbers) const
+    {
+        wgmma_ended(grad_p);
+#pragma unroll
+        for (int i = 0; i < N / 2; ++i) {
+            const float2 w = weight(i);
+            grad_p[2 * i] *= w.x;
+            grad_p[2 * i + 1] *= w.y;
         }
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
             if (!is_landmark(r)) continue; /* its dP is 0 so far: the weight times -mean is there */
 #pragma unroll
             for (int j = 0; j < N / 4; ++j) {
-                const float2 delta = load_numbers(numbers + grad_group * 4, j), w = weight(2 * j + r);
+                const float2 less = load_numbers(numbers + grad_group * 4, j), w = weight(2 * j + r);
                 float *const x = grad_p + 4 * j + 2 * r;
-                x[0] = -fmaf(w.x, delta.x, x[0]);
-                x[1] = -fmaf(w.y, delta.y, x[1]);
+                x[0] = fmaf(w.x, less.x, -x[0]);
+                x[1] = fmaf(w.y, less.y, -x[1]);
             }
         }
     }

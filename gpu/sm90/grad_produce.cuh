@@ -1,5 +1,5 @@
 /* The producers of grad_keys, a warp each: one walks (walk_items), one copies K, V, Q and dO, one writes what the
- * consumers leave for it, one turns sums into dq (convert_sums).
+ * consumers leave for it, one turns sums into dq (convert_sums) or, where there are none, copies V and dO.
  */
 #ifndef SLAT_SM90_GRAD_PRODUCE_CUH
 #define SLAT_SM90_GRAD_PRODUCE_CUH
@@ -37,7 +37,8 @@ __device__ __forceinline__ work_item key_item(const slat_problem &p, const Walk 
     return item;
 }
 
-template <int D, class room, class Walk>
+/* Copies Q and K, dO and V, or all of them. */
+template <int D, bool queries, bool grads, class room, class Walk>
 __device__ __forceinline__ void load_key_items(room &s, const slat_problem &p, const Walk &walk, const grad_call &call,
                                                const CUtensorMap &q, const CUtensorMap &k, const CUtensorMap &v,
                                                const CUtensorMap &grad_o)
@@ -53,44 +54,49 @@ __device__ __forceinline__ void load_key_items(room &s, const slat_problem &p, c
         const tile_note<Walk> &told = s.note[note.slot];
         if (told.item < 0) break;
         const work_item item = s.item[told.item];
-        int at = query.slot;
-        barrier_wait(&s.q_empty[at], query.parity ^ 1);
         const int head = walk.head(told.tile);
-        for (int i = lane; i < shape::chunks * walk.copies; i += warp_lanes)
-            walk.load(told.tile, i, s.q[at], &q, &s.q_full[at], head, item.b);
-        if (lane < walk.pieces()) {
-            const int32_t first = walk.row(call.rows, told.tile, lane);
-            const int64_t row = (item.b * (int64_t)p.hq + head) * rows + first;
-            const int bytes = walk.piece() / grad_group * number_floats * (int)sizeof(float);
-            const float *const from = first < rows ? call.numbers + row / grad_group * number_floats : call.no_numbers;
-            load_bytes(s.numbers[at] + lane * bytes, from, bytes, &s.q_full[at]);
+        if constexpr (queries) {
+            const int at = query.slot;
+            barrier_wait(&s.q_empty[at], query.parity ^ 1);
+            for (int i = lane; i < shape::chunks * walk.copies; i += warp_lanes)
+                walk.load(told.tile, i, s.q[at], &q, &s.q_full[at], head, item.b);
+            if (lane < walk.pieces()) {
+                const int32_t first = walk.row(call.rows, told.tile, lane);
+                const int64_t row = (item.b * (int64_t)p.hq + head) * rows + first;
+                const int bytes = walk.piece() / grad_group * number_floats * (int)sizeof(float);
+                const float *const from =
+                    first < rows ? call.numbers + row / grad_group * number_floats : call.no_numbers;
+                load_bytes(s.numbers[at] + lane * bytes, from, bytes, &s.q_full[at]);
+            }
+            if constexpr (Walk::grouped && !room::block_bytes)
+                load_block_numbers(s.numbers[at] + shape::number_bytes, shape::number_bytes, p, walk, told.tile, item,
+                                   &s.q_full[at]);
+            barrier_expect_warp(&s.q_full[at], shape::query_bytes + room::number_bytes);
+            query.advance();
         }
-        if constexpr (Walk::grouped && !room::block_bytes)
-            load_block_numbers(s.numbers[at] + shape::number_bytes, shape::number_bytes, p, walk, told.tile, item,
-                               &s.q_full[at]);
-        barrier_expect_warp(&s.q_full[at], shape::query_bytes + room::number_bytes);
         if (told.begins) {
             barrier_wait(&s.keys_empty, item_parity ^ 1);
             item_parity ^= 1;
-            if (lane == 0) {
+            if (queries && lane == 0) {
                 barrier_expect(&s.k_full, shape::key_bytes);
                 walk.template load_keys<shape::chunks>(p, s.k, &k, &s.k_full, item);
-                if (room::has_values) {
-                    barrier_expect(&s.v_full, shape::key_bytes);
-                    walk.template load_keys<shape::chunks>(p, s.v, &v, &s.v_full, item);
-                }
+            }
+            if (grads && room::has_values && lane == 0) {
+                barrier_expect(&s.v_full, shape::key_bytes);
+                walk.template load_keys<shape::chunks>(p, s.v, &v, &s.v_full, item);
             }
         }
-        at = grad.slot;
-        barrier_wait(&s.o_empty[at], grad.parity ^ 1);
-        for (int i = lane; i < shape::chunks * walk.copies; i += warp_lanes)
-            walk.load(told.tile, i, s.grad_o[at], &grad_o, &s.o_full[at], head, item.b);
-        if constexpr (room::block_bytes)
-            load_block_numbers(s.blocks[at], shape::number_bytes, p, walk, told.tile, item, &s.o_full[at]);
-        barrier_expect_warp(&s.o_full[at], shape::query_bytes + room::block_bytes);
+        if constexpr (grads) {
+            const int at = grad.slot;
+            barrier_wait(&s.o_empty[at], grad.parity ^ 1);
+            for (int i = lane; i < shape::chunks * walk.copies; i += warp_lanes)
+                walk.load(told.tile, i, s.grad_o[at], &grad_o, &s.o_full[at], head, item.b);
+            if constexpr (room::block_bytes)
+                load_block_numbers(s.blocks[at], shape::number_bytes, p, walk, told.tile, item, &s.o_full[at]);
+            barrier_expect_warp(&s.o_full[at], shape::query_bytes + room::block_bytes);
+            grad.advance();
+        }
         barrier_arrive(&s.note_empty[note.slot]);
-        query.advance();
-        grad.advance();
     }
 }
 

@@ -286,7 +286,7 @@ template <class T, int D, class Walk> struct query_consumer {
             const int32_t n = call.rows.row(at);
             const float *const from = call.numbers + (first + n) / grad_group * number_floats + n % grad_group;
             lse[r] = there ? from[0] : CUDART_INF_F;
-            delta[r] = there ? from[grad_group] : 0.0f;
+            delta[r] = there ? -from[grad_group] : 0.0f;
         }
     }
 

@@ -21,7 +21,7 @@ template <int D> struct grad_shape {
 };
 
 /* Numbers of query rows, [B, Hq, rows] and 64 more, eight rows together: 8 times lse in powers of 2 (+inf where a row
- * sees nothing), then 8 times delta - dlse. Rows without a query, and the 64 at the end, have +inf and 0. */
+ * sees nothing), then 8 times dlse - delta. Rows without a query, and the 64 at the end, have +inf and 0. */
 constexpr int grad_group = 8, number_floats = 2 * grad_group;
 
 /* Which row of a head's numbers, and of its dq in f32, a query has. In a sequence row i is query i's. On a grid the

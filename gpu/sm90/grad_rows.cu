@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(slat_block, 6) /* blocks of a multiprocessor *
         if (sees && p.grad_lse.data) delta -= simt::row_number(p.grad_lse, b, at, h);
         float *const to = numbers + ((int64_t)head * (rows.count / grad_group) + group) * number_floats + row;
         to[0] = sees ? lse * 1.4426950408889634f : CUDART_INF_F;
-        to[grad_group] = sees ? delta : 0.0f;
+        to[grad_group] = sees ? -delta : 0.0f;
     }
 }
 
