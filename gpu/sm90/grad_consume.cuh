@@ -45,7 +45,8 @@ template <class T, int D, bool adds, class Walk> struct key_consumer : key_pair<
 #pragma unroll
         for (int i = 0; i < D / 16; ++i)
             wgmma<T, shape::queries>::ss(c, a + operand_step(i / 4 * shape::keys * row_bytes + i % 4 * 32),
-                                         b + operand_step(i / 4 * shape::queries * row_bytes + i % 4 * 32), more || i > 0);
+                                         b + operand_step(i / 4 * shape::queries * row_bytes + i % 4 * 32),
+                                         more || i > 0);
     }
 
     /* dV or dK += the weights times the rows of x. */

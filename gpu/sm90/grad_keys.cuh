@@ -5,8 +5,8 @@
  * dS^T Q in registers. dS^T of both goes to shared memory, from where each group makes half the columns of the tile's
  * dQ, one tile late, so that it seldom waits for the other. Its parts of dQ are added to memory by the copy engine, in
  * f32 and in any order: where that is not wanted, `adds` is false and grad_queries makes dQ. The next tile's S^T is
- * issued as soon as this tile's weights are packed, and runs under what makes dS. Grouped heads pass one after the
- * other.
+ * issued as soon as this tile's weights are packed, and runs under what makes dS; dP^T is added to -delta, which is
+ * there before dO is. Grouped heads pass one after the other.
  *
  * A walk is what softmax_loop.cuh says, with keys and queries exchanged, and
  *   walk.head(note)              the head that a tile's queries belong to
