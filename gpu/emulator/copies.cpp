@@ -10,8 +10,7 @@ struct tensor_map {
     int dims;
     uint8_t *data;
     int64_t extent[5], stride[5]; /* strides in bytes */
-    uint16_t box[5];              /* places, */
-    uint8_t step[5];              /* so far apart */
+    uint16_t box[5];              /* places */
 };
 static constexpr uint32_t map_sign = 0x51a7;
 static constexpr int columns = 64, element_bytes = 2, row_bytes = columns * element_bytes;
@@ -35,12 +34,11 @@ CUresult encode_map(CUtensorMap *map, CUtensorMapDataType, cuuint32_t dims, void
     m.data = (uint8_t *)data;
     if ((uintptr_t)data % 16 || dims < 1 || dims > 5) return CUDA_ERROR_INVALID_VALUE;
     for (unsigned d = 0; d < dims; ++d) {
-        if (box[d] < 1 || box[d] > 256 || steps[d] < 1 || steps[d] > 8 || !extents[d]) return CUDA_ERROR_INVALID_VALUE;
+        if (box[d] < 1 || box[d] > 256 || steps[d] != 1 || !extents[d]) return CUDA_ERROR_INVALID_VALUE;
         if (d && (strides[d - 1] % 16 || strides[d - 1] >= 1ull << 40)) return CUDA_ERROR_INVALID_VALUE;
         m.extent[d] = (int64_t)extents[d];
         m.stride[d] = d ? (int64_t)strides[d - 1] : element_bytes;
-        m.box[d] = (uint16_t)((box[d] + steps[d] - 1) / steps[d]);
-        m.step[d] = (uint8_t)steps[d];
+        m.box[d] = (uint16_t)box[d];
     }
     if (m.box[0] != columns) return CUDA_ERROR_INVALID_VALUE;
     memset(map, 0, sizeof *map);
@@ -60,7 +58,7 @@ static uint8_t *row_at(const tensor_map &m, const corner &at, int row)
 {
     uint8_t *p = m.data;
     for (int d = 1; d < m.dims; ++d) {
-        const int64_t place = (int64_t)at.at[d] + (int64_t)(row % m.box[d]) * m.step[d];
+        const int64_t place = (int64_t)at.at[d] + row % m.box[d];
         if (place < 0 || place >= m.extent[d]) return NULL;
         p += place * m.stride[d];
         row /= m.box[d];

@@ -67,8 +67,8 @@ inline bool leaves_plainly(const slat_problem &p)
     return p.o.type == SLAT_F32 || p.dv % 8;
 }
 
-struct forward_maps {
-    CUtensorMap q, k, v, o;
+template <class Walk> struct forward_maps {
+    typename Walk::operand q, k, v, o;
 };
 
 /* Work items of 128 queries, `tiles` a head. counter: one that is 0 when the kernel begins; NULL: it is taken here. */
@@ -101,7 +101,7 @@ inline int64_t blocks_of(slat_session &session, const forward_call &call)
 /* Launches the loop for `tiles` items a head. */
 template <class T, int D, class Walk>
 void launch_forward(slat_session &session, const slat_problem &p, const Walk &walk, int64_t tiles, bool plain,
-                    const forward_maps &maps)
+                    const forward_maps<Walk> &maps)
 {
     forward_call call = {};
     if (!count_items(session, p, tiles, call)) return;
@@ -117,7 +117,7 @@ template <class T, int D, class Walk> void enqueue_forward(slat_session &session
     const slat_problem &p = session.problem;
     const slat_view views[] = {session.mapped(p.q), session.mapped(p.k), session.mapped(p.v), session.mapped(p.o)};
     const bool plain = leaves_plainly(p);
-    forward_maps maps = {};
+    forward_maps<Walk> maps = {};
     if (!slat_map_sequence(&maps.q, &views[0], p.b, p.tq, p.hq, p.d, tile_rows) ||
         !slat_map_sequence(&maps.k, &views[1], p.b, p.tk, p.hk, p.d, run) ||
         !slat_map_sequence(&maps.v, &views[2], p.b, p.tk, p.hk, p.dv, run_v) ||

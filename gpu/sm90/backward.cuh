@@ -177,7 +177,7 @@ void launch_grad_keys(slat_session &session, const Tensors &tensors, const slat_
 {
     const slat_view views[] = {session.mapped(p.q),      session.mapped(p.k),      session.mapped(p.v),
                                session.mapped(p.grad_o), session.mapped(p.grad_k), session.mapped(p.grad_v)};
-    CUtensorMap q, k, v, grad_o, grad_k, grad_v;
+    typename Columns::operand q, k, v, grad_o, grad_k, grad_v;
     if (!tensors.map(&q, views[0], p, walk, false, p.d, boxes::of_runs) ||
         !tensors.map(&k, views[1], p, walk, true, p.d, boxes::of_items) ||
         !tensors.map(&v, views[2], p, walk, true, p.dv, boxes::of_items) ||
@@ -199,7 +199,7 @@ void launch_grad_keys_wide(slat_session &session, const Tensors &tensors, const 
                            grad_call call, int32_t *counter)
 {
     const slat_view views[] = {session.mapped(p.q), session.mapped(p.k), session.mapped(p.v), session.mapped(p.grad_o)};
-    CUtensorMap q, k, v, grad_o;
+    typename Columns::operand q, k, v, grad_o;
     if (!tensors.map(&q, views[0], p, walk, false, p.d, boxes::of_runs) ||
         !tensors.map(&k, views[1], p, walk, true, p.d, boxes::of_items) ||
         !tensors.map(&v, views[2], p, walk, true, p.dv, boxes::of_items) ||
@@ -239,7 +239,7 @@ void launch_grad_queries(slat_session &session, const Tensors &tensors, const sl
 {
     const slat_view views[] = {session.mapped(p.q), session.mapped(p.k), session.mapped(p.v), session.mapped(p.grad_o),
                                session.mapped(p.grad_q)};
-    CUtensorMap q, k, v, grad_o, grad_q;
+    typename Rows::operand q, k, v, grad_o, grad_q;
     if (!tensors.map(&q, views[0], p, walk, false, p.d, boxes::of_items) ||
         !tensors.map(&k, views[1], p, walk, true, p.d, boxes::of_runs) ||
         !tensors.map(&v, views[2], p, walk, true, p.dv, boxes::of_runs) ||

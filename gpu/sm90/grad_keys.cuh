@@ -34,10 +34,10 @@ namespace sm90
 template <class T, int D, bool adds, class Walk>
 __global__ void __launch_bounds__(softmax_threads, 1)
     grad_keys(const __grid_constant__ slat_problem p, const __grid_constant__ Walk walk,
-              const __grid_constant__ grad_call call, const __grid_constant__ CUtensorMap q,
-              const __grid_constant__ CUtensorMap k, const __grid_constant__ CUtensorMap v,
-              const __grid_constant__ CUtensorMap grad_o, const __grid_constant__ CUtensorMap grad_k,
-              const __grid_constant__ CUtensorMap grad_v)
+              const __grid_constant__ grad_call call, const __grid_constant__ typename Walk::operand q,
+              const __grid_constant__ typename Walk::operand k, const __grid_constant__ typename Walk::operand v,
+              const __grid_constant__ typename Walk::operand grad_o, const __grid_constant__ typename Walk::operand grad_k,
+              const __grid_constant__ typename Walk::operand grad_v)
 {
     extern __shared__ __align__(1024) uint8_t memory[];
     auto &s = *(key_room<D, adds, Walk> *)memory;

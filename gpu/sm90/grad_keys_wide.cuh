@@ -202,9 +202,9 @@ template <class T, int D, bool values, class Walk> struct wide_key_consumer : ke
 template <class T, int D, bool values, class Walk>
 __global__ void __launch_bounds__(softmax_threads, 1)
     grad_keys_wide(const __grid_constant__ slat_problem p, const __grid_constant__ Walk walk,
-                   const __grid_constant__ grad_call call, const __grid_constant__ CUtensorMap q,
-                   const __grid_constant__ CUtensorMap k, const __grid_constant__ CUtensorMap v,
-                   const __grid_constant__ CUtensorMap grad_o)
+                   const __grid_constant__ grad_call call, const __grid_constant__ typename Walk::operand q,
+                   const __grid_constant__ typename Walk::operand k, const __grid_constant__ typename Walk::operand v,
+                   const __grid_constant__ typename Walk::operand grad_o)
 {
     extern __shared__ __align__(1024) uint8_t memory[];
     auto &s = *(wide_key_room<D, values, Walk> *)memory;

@@ -19,8 +19,8 @@ namespace sm90
 /* Copies one operand of the tiles; Q and dO come before the first K of their item. */
 template <int D, bool values, class Walk>
 __device__ __forceinline__ void load_query_tiles(query_room<D, Walk> &s, const slat_problem &p, const Walk &walk,
-                                                 const CUtensorMap &q, const CUtensorMap &grad_o,
-                                                 const CUtensorMap &operand)
+                                                 const typename Walk::operand &q, const typename Walk::operand &grad_o,
+                                                 const typename Walk::operand &operand)
 {
     typedef query_room<D, Walk> room;
     constexpr int chunks = grad_shape<D>::chunks;
@@ -291,7 +291,7 @@ template <class T, int D, class Walk> struct query_consumer {
     }
 
     /* dQ leaves through shared memory. */
-    __device__ __forceinline__ void write(const CUtensorMap &map, const work_item &item)
+    __device__ __forceinline__ void write(const typename Walk::operand &map, const work_item &item)
     {
         if (thread() == 0) store_wait_read();
         named_sync(4 + group, group_threads);
@@ -307,12 +307,12 @@ template <class T, int D, class Walk> struct query_consumer {
         }
         proxy_fence();
         named_sync(4 + group, group_threads);
-        walk.template store_rows<grad_shape<D>::chunks>(p, p.grad_q, slat_query_box(&p), &map, s.out[group], p.d, group,
-                                                        item, thread(), group_threads);
+        walk.template store_rows<grad_shape<D>::chunks>(p, &map, s.out[group], p.d, group, item, thread(),
+                                                        group_threads);
         if (thread() == 0) store_commit();
     }
 
-    __device__ __forceinline__ void run(const CUtensorMap &map)
+    __device__ __forceinline__ void run(const typename Walk::operand &map)
     {
         uint32_t parity = 0; /* of Q and dO */
         turn.begin();
@@ -366,9 +366,9 @@ template <class T, int D, class Walk>
 __global__ void __launch_bounds__(softmax_threads, 1)
     grad_queries(const __grid_constant__ slat_problem p, const __grid_constant__ Walk walk,
                  const __grid_constant__ forward_call items, const __grid_constant__ grad_call call,
-                 const __grid_constant__ CUtensorMap q, const __grid_constant__ CUtensorMap k,
-                 const __grid_constant__ CUtensorMap v, const __grid_constant__ CUtensorMap grad_o,
-                 const __grid_constant__ CUtensorMap grad_q)
+                 const __grid_constant__ typename Walk::operand q, const __grid_constant__ typename Walk::operand k,
+                 const __grid_constant__ typename Walk::operand v, const __grid_constant__ typename Walk::operand grad_o,
+                 const __grid_constant__ typename Walk::operand grad_q)
 {
     extern __shared__ __align__(1024) uint8_t memory[];
     auto &s = *(query_room<D, Walk> *)memory;

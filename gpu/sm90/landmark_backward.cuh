@@ -221,9 +221,8 @@ struct landmark_columns : sequence {
     }
 
     template <int chunks>
-    __device__ __forceinline__ void store_rows(const slat_problem &, const slat_view &, const slat_point &,
-                                               const CUtensorMap *map, const uint8_t *from, int width, int group,
-                                               const work_item &item, int thread, int) const
+    __device__ __forceinline__ void store_rows(const slat_problem &, const CUtensorMap *map, const uint8_t *from,
+                                               int width, int group, const work_item &item, int thread, int) const
     {
         if (thread) return;
         for (int c = 0; c < chunks && c * chunk < width; ++c)

@@ -6,11 +6,13 @@
  * second; a tile holds a few of them. All sides are powers of 2, chosen on the host.
  *
  * A dilated dimension falls into groups of places that never see each other. An item belongs to one of them, sides
- * and keys are counted in its places, and the copies step over what lies between.
+ * and keys are counted in its places, and the maps have what lies between as another dimension (slat_map_groups).
  */
 #ifndef SLAT_SM90_NEIGHBORHOOD_CUH
 #define SLAT_SM90_NEIGHBORHOOD_CUH
 #include "softmax_loop.cuh"
+#include "tensor_map.h"
+#include <type_traits>
 
 namespace sm90
 {
@@ -42,35 +44,69 @@ template <bool LINE> __device__ __forceinline__ void advance_place(int32_t &at, 
     if (d == 0) at += over;
 }
 
+/* The maps of a tensor on a dilated grid. */
+template <bool LINE> struct group_maps {
+    CUtensorMap of[LINE ? 2 : 8];
+    slat_group_steps steps;
+};
+
+template <bool LINE> __device__ __forceinline__ void prefetch_map(const group_maps<LINE> *maps)
+{
+    prefetch_map(maps->of);
+}
+
+/* Where the copy engine finds a box. */
+struct corner {
+    const CUtensorMap *map;
+    int32_t at[4]; /* coordinates behind the column */
+
+    __device__ __forceinline__ void load(void *to, uint64_t *barrier, int column) const
+    {
+        load_box(to, map, barrier, column, at[0], at[1], at[2], at[3]);
+    }
+
+    __device__ __forceinline__ void store(const void *from, int column) const
+    {
+        store_box(map, from, column, at[0], at[1], at[2], at[3]);
+    }
+};
+
 /* LINE: one dimension; runs are lines. Else runs are boxes whose lines have 8 keys, and query boxes have lines of 8
- * at most, so that a thread's two rows have the same z. */
-template <bool LINE> struct neighborhood {
+ * at most, so that a thread's two rows have the same z. DILATED: some dimension is. */
+template <bool LINE, bool DILATED> struct neighborhood {
     typedef softmax_state state;
+    typedef std::conditional_t<DILATED, group_maps<LINE>, CUtensorMap> operand;
     static constexpr bool gaps = false, grouped = false, parts_queries = false, writes = true; /* as in sequence.cuh */
 
     sides q_shift, k_shift; /* log2 of a group's query box, of a run */
     int32_t split;          /* the dimension along which the groups lie side by side */
     sides tiles;            /* items along each dimension */
     int32_t deep;           /* three dimensions */
-    int32_t apart;          /* some dimension is dilated: places of a box do not lie side by side */
     int32_t beyond;         /* q is a part of the grid: keys may be seen by no query */
     int32_t run, copies;    /* keys of a run; runs of a tile */
     int32_t copies_shift;
-    int32_t q_copy;  /* queries that come in one copy */
-    uint32_t planes; /* spreads a mask over the planes of a run */
+    uint32_t planes;   /* spreads a mask over the planes of a run */
+    sides item_length; /* of the grid that items are boxes of */
+    sides longer;      /* groups of the grid of runs that are a place longer: the first ones */
 
-    /* Of each run its first key as a place of its group, and on the grid; the end of the item's keys. */
+    /* Of each run its first key as a place of the item's group; the end of the item's keys. */
     struct alignas(16) note {
-        int32_t first[most_boxes][4], at[most_boxes][4];
+        int32_t first[most_boxes][4];
         int32_t end[4];
+        int32_t group[3];
         int32_t clears;
     };
+
+    static __device__ __forceinline__ int32_t dilation_of(const slat_window &w)
+    {
+        return DILATED ? w.dilation : 1;
+    }
 
     /* ---- where the queries stand ---- */
 
     static __device__ __forceinline__ int32_t start(const slat_window &w, int32_t tile, int32_t shift)
     {
-        if (w.dilation == 1) return tile << shift;
+        if (dilation_of(w) == 1) return tile << shift;
         return tile % w.dilation + (tile / w.dilation << shift) * w.dilation;
     }
 
@@ -85,8 +121,8 @@ template <bool LINE> struct neighborhood {
     /* The first query of a group, counted in q. */
     __device__ __forceinline__ sides group_first(const slat_problem &p, const work_item &item, int group) const
     {
-        if (LINE) return {{0, 0, item.first + (group << q_shift.v[2]) * p.window[2].dilation}};
-        const int32_t step = (group << q_shift.v[split]) * p.window[split].dilation;
+        if (LINE) return {{0, 0, item.first + (group << q_shift.v[2]) * dilation_of(p.window[2])}};
+        const int32_t step = (group << q_shift.v[split]) * dilation_of(p.window[split]);
         return {{item.x + (split == 0) * step, item.y + (split == 1) * step, item.first + (split == 2) * step}};
     }
 
@@ -96,11 +132,11 @@ template <bool LINE> struct neighborhood {
         const sides from = group_first(p, item, row / group_rows);
         const int r = row % group_rows;
         slat_point at;
-        at.z = from.v[2] + (r & ((1 << q_shift.v[2]) - 1)) * p.window[2].dilation;
+        at.z = from.v[2] + (r & ((1 << q_shift.v[2]) - 1)) * dilation_of(p.window[2]);
         at.x = at.y = 0;
         if (LINE) return at;
-        at.y = from.v[1] + (r >> q_shift.v[2] & ((1 << q_shift.v[1]) - 1)) * p.window[1].dilation;
-        at.x = from.v[0] + (r >> (q_shift.v[2] + q_shift.v[1])) * p.window[0].dilation;
+        at.y = from.v[1] + (r >> q_shift.v[2] & ((1 << q_shift.v[1]) - 1)) * dilation_of(p.window[1]);
+        at.x = from.v[0] + (r >> (q_shift.v[2] + q_shift.v[1])) * dilation_of(p.window[0]);
         return at;
     }
 
@@ -111,47 +147,78 @@ template <bool LINE> struct neighborhood {
         return at.z < p.window[2].q_length && at.y < p.window[1].q_length && at.x < p.window[0].q_length;
     }
 
+    /* ---- boxes ---- */
+
+    /* The box that begins at a place of a group; far_away: nowhere. */
+    __device__ __forceinline__ corner find(const CUtensorMap *map, const sides &place, const sides &, const sides &,
+                                           int head, int b) const
+    {
+        return {map, {place.v[2], place.v[1], deep ? place.v[0] : head, deep ? head : b}};
+    }
+
+    static __device__ __forceinline__ corner find(const group_maps<LINE> *maps, const sides &place, const sides &group,
+                                                  const sides &longer, int head, int b)
+    {
+        int shorter = 0;
+        int32_t lies = head * maps->steps.head + b * maps->steps.batch;
+#pragma unroll
+        for (int d = LINE ? 2 : 0; d < 3; ++d) {
+            shorter |= (group.v[d] >= longer.v[d]) << (2 - d);
+            lies += group.v[d] * maps->steps.group[d];
+        }
+        return {maps->of + shorter, {place.v[2], place.v[1], place.v[0], lies}};
+    }
+
+    /* The same of a run: group[d] is found only where it is needed. */
+    __device__ __forceinline__ corner find_run(const operand *map, const int32_t *first, const int32_t (&group)[3],
+                                               int head, int b) const
+    {
+        return find(map, {{first[0], first[1], first[2]}}, {{group[0], group[1], group[2]}}, longer, head, b);
+    }
+
+    /* The box of a group of an item. */
+    __device__ __forceinline__ corner find_group(const slat_problem &p, const operand *map, const work_item &item,
+                                                 int group) const
+    {
+        sides place = group_first(p, item, group), of = {}, many = {};
+        if (DILATED) {
+#pragma unroll
+            for (int d = LINE ? 2 : 0; d < 3; ++d) {
+                const int32_t at = place.v[d], dilation = p.window[d].dilation;
+                place.v[d] = at < item_length.v[d] ? at / dilation : far_away;
+                of.v[d] = at % dilation;
+                many.v[d] = item_length.v[d] % dilation;
+            }
+        }
+        return find(map, place, of, many, item.h, item.b);
+    }
+
     template <int chunks>
-    __device__ __forceinline__ void load_queries(const slat_problem &p, uint8_t *to, const CUtensorMap *map,
+    __device__ __forceinline__ void load_queries(const slat_problem &p, uint8_t *to, const operand *map,
                                                  uint64_t *barrier, const work_item &item) const
     {
-        for (int c = 0; c < chunks; ++c)
-            for (int n = 0; n < tile_rows; n += q_copy) {
-                sides at = group_first(p, item, n / group_rows);
-                if (LINE) at.v[2] += n % group_rows * p.window[2].dilation;
-                load_box(to + (c * tile_rows + n) * row_bytes, map, barrier, c * chunk, at.v[2], at.v[1],
-                         deep ? at.v[0] : item.h, deep ? item.h : item.b);
-            }
+#pragma unroll
+        for (int group = 0; group < 2; ++group) {
+            const corner box = find_group(p, map, item, group);
+            for (int c = 0; c < chunks; ++c)
+                box.load(to + (c * tile_rows + group * group_rows) * row_bytes, barrier, c * chunk);
+        }
     }
 
-    __device__ __forceinline__ void store_queries(const slat_problem &p, const CUtensorMap *map, const uint8_t *from,
-                                                  int c, int group, const work_item &item) const
+    __device__ __forceinline__ void store_queries(const slat_problem &p, const operand *map, const uint8_t *from, int c,
+                                                  int group, const work_item &item) const
     {
-        const sides at = group_first(p, item, group);
-        store_box(map, from, c * chunk, at.v[2], at.v[1], deep ? at.v[0] : item.h, deep ? item.h : item.b);
+        find_group(p, map, item, group).store(from, c * chunk);
     }
 
-    /* Writes a group's 64 rows of an item, `width` channels of them: `threads` threads. Places that are apart leave by
-     * plain stores. */
+    /* Writes a group's 64 rows of an item, `width` channels of them: the first of some threads. */
     template <int chunks>
-    __device__ __forceinline__ void store_rows(const slat_problem &p, const slat_view &view, const slat_point &extents,
-                                               const CUtensorMap *map, const uint8_t *from, int width, int group,
-                                               const work_item &item, int thread, int threads) const
+    __device__ __forceinline__ void store_rows(const slat_problem &p, const operand *map, const uint8_t *from,
+                                               int width, int group, const work_item &item, int thread, int) const
     {
-        if (!apart) {
-            if (thread) return;
-            for (int c = 0; c < chunks && c * chunk < width; ++c)
-                store_queries(p, map, from + c * group_rows * row_bytes, c, group, item);
-            return;
-        }
-#pragma unroll 1
-        for (int i = thread; i < chunks * group_rows * 8; i += threads) {
-            const int row = i / 8 % group_rows, column = i / (8 * group_rows) * chunk + i % 8 * 8;
-            const slat_point at = point(p, item, group * group_rows + row);
-            if (column >= width || at.x >= extents.x || at.y >= extents.y || at.z >= extents.z) continue;
-            const uint8_t *const piece = from + i / (8 * group_rows) * group_rows * row_bytes + swizzle_128(row, i % 8);
-            *(uint4 *)((uint16_t *)view.data + slat_offset(&view, item.b, at, item.h) + column) = *(const uint4 *)piece;
-        }
+        if (thread) return;
+        const corner box = find_group(p, map, item, group);
+        for (int c = 0; c < chunks && c * chunk < width; ++c) box.store(from + c * group_rows * row_bytes, c * chunk);
     }
 
     /* ---- the walk ---- */
@@ -176,7 +243,7 @@ template <bool LINE> struct neighborhood {
     {
         const int32_t length = (int32_t)w.length;
         group = 0, place = at, n = length;
-        if (w.dilation == 1) return;
+        if (dilation_of(w) == 1) return;
         place = at / w.dilation;
         group = at - place * w.dilation;
         n = length / w.dilation;
@@ -187,7 +254,7 @@ template <bool LINE> struct neighborhood {
      * once more, as the second group sees it. */
     struct cursor {
         const neighborhood &walk;
-        int32_t group, dilation;             /* of the dimension: grid place = group + place * dilation */
+        int32_t group;                       /* of the dimension */
         int32_t base, end;                   /* of the item's keys */
         int32_t all_first, all_end;          /* the keys that all queries of the lane's group see */
         int32_t both, first_end, second_end; /* runs along the split: both groups see [both, first_end) */
@@ -201,7 +268,7 @@ template <bool LINE> struct neighborhood {
             const int lane = threadIdx.x % warp_lanes, d = lane % 4 == 3 ? walk.split : lane % 4;
             const slat_window &w = p.window[d];
             const int32_t shift = walk.q_shift.v[d], k_shift = walk.k_shift.v[d];
-            dilation = w.dilation;
+            const int32_t dilation = dilation_of(w);
             int32_t first = d == 2 ? item.first : d == 1 ? item.y : item.x;
             if (lane % 4 == 3) first += dilation << shift;
             int32_t left_over = max((int32_t)w.q_length - first, 0);
@@ -268,8 +335,8 @@ template <bool LINE> struct neighborhood {
             const uint32_t all = __ballot_sync(~0u, whole || !mine), clear = __ballot_sync(~0u, mine && clears);
             if (mine) {
                 told.first[n][d] = there ? first : far_away;
-                told.at[n][d] = there ? group + first * dilation : far_away;
                 if (n == 0) told.end[d] = end;
+                if (DILATED && n == 0 && d < 3) told.group[d] = group;
             }
             if (lane == 0) {
                 const int which = phase == 2 ? 2 : 1 - phase;
@@ -287,21 +354,19 @@ template <bool LINE> struct neighborhood {
     };
 
     /* The i-th copy of a tile. */
-    __device__ __forceinline__ void load(const note &told, int i, uint8_t *to, const CUtensorMap *map,
-                                         uint64_t *barrier, int head, int b) const
+    __device__ __forceinline__ void load(const note &told, int i, uint8_t *to, const operand *map, uint64_t *barrier,
+                                         int head, int b) const
     {
         const int n = i & (copies - 1), c = i >> copies_shift;
-        load_box(to + i * run * row_bytes, map, barrier, c * chunk, told.at[n][2], told.at[n][1],
-                 deep ? told.at[n][0] : head, deep ? head : b);
+        find_run(map, told.first[n], told.group, head, b).load(to + i * run * row_bytes, barrier, c * chunk);
     }
 
     /* The i-th copy of half a tile, whose rows come together. */
-    __device__ __forceinline__ void load_half(const note &told, int half, int i, uint8_t *to, const CUtensorMap *map,
+    __device__ __forceinline__ void load_half(const note &told, int half, int i, uint8_t *to, const operand *map,
                                               uint64_t *barrier, int head, int b) const
     {
         const int n = i & ((copies >> 1) - 1), c = i >> (copies_shift - 1), from = half * (copies >> 1) + n;
-        load_box(to + i * run * row_bytes, map, barrier, c * chunk, told.at[from][2], told.at[from][1],
-                 deep ? told.at[from][0] : head, deep ? head : b);
+        find_run(map, told.first[from], told.group, head, b).load(to + i * run * row_bytes, barrier, c * chunk);
     }
 
     /* Whether half a tile, the second one, is left empty. */

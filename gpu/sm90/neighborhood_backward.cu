@@ -7,18 +7,16 @@ namespace sm90
 {
 
 /* Tensors of both walks, which are chosen before anything is enqueued. */
-template <bool LINE> struct backward_grid : grid_tensors<LINE> {
-    neighborhood<LINE> by_query;
-    neighborhood_columns<LINE> by_key;
+template <bool LINE, bool DILATED> struct backward_grid : grid_tensors<LINE, DILATED> {
+    neighborhood<LINE, DILATED> by_query = {};
+    neighborhood_columns<LINE, DILATED> by_key = {};
 
-    /* In tiles of `queries` by key. False: boxes do not reach. */
-    bool choose(const slat_problem &p, int queries)
+    /* In tiles of `queries` by key. */
+    backward_grid(const slat_problem &p, int queries)
     {
-        by_query = {};
-        by_key = {};
-        if (!choose_boxes(p, tile_rows, 64, by_query) || !choose_boxes(p, queries, queries, by_key)) return false;
+        choose_boxes(p, tile_rows, 64, by_query);
+        choose_boxes(p, queries, queries, by_key);
         for (int d = 0; d < 3; ++d) by_key.dilation.v[d] = p.window[d].dilation;
-        return true;
     }
 
     /* A line's queries of one dilation group fill whole runs. */
@@ -36,45 +34,35 @@ template <bool LINE> struct backward_grid : grid_tensors<LINE> {
     }
 
     template <class Walk>
-    static bool map(CUtensorMap *map, const slat_view &view, const slat_problem &p, const Walk &walk, bool of_keys,
-                    int32_t columns, boxes kind)
+    static bool map(typename Walk::operand *map, const slat_view &view, const slat_problem &p, const Walk &walk,
+                    bool of_keys, int32_t columns, boxes kind)
     {
-        if (kind == boxes::of_groups && walk.apart) return true; /* plain stores */
-        return grid_tensors<LINE>::map(map, view, p, walk, of_keys, columns, kind == boxes::of_runs);
+        return grid_tensors<LINE, DILATED>::map(map, view, p, walk, of_keys, columns, kind == boxes::of_runs);
     }
 };
 
-template <class T, int D, bool LINE> void backward_of_grid(slat_session &session)
+template <class T, int D, bool LINE, bool DILATED> void neighborhood_backward(slat_session &session)
 {
-    backward_grid<LINE> grid;
-    if (!grid.choose(session.problem, grad_shape<D>::queries)) {
-        session.refuse(no_boxes);
-        return;
-    }
+    const backward_grid<LINE, DILATED> grid(session.problem, grad_shape<D>::queries);
     enqueue_backward<T, D>(
         session, grid, [&] { return grid.by_query; }, [&](bool) { return grid.by_key; });
-}
-
-template <class T, int D> void backward_of_neighborhood(slat_session &session)
-{
-    const slat_window *const w = session.problem.window;
-    if (w[0].length == 1 && w[1].length == 1)
-        backward_of_grid<T, D, true>(session);
-    else
-        backward_of_grid<T, D, false>(session);
 }
 
 } // namespace sm90
 
 slat_status slat_sm90_neighborhood_backward_check(const slat_problem &p)
 {
-    SLAT_TRY(sm90::check_backward(p));
-    return slat_sm90_dilation_check(p);
+    return sm90::check_backward(p);
 }
 
 void slat_sm90_neighborhood_backward(slat_session &session)
 {
     sm90::for_grad_shape(session, [](auto type, auto channels) {
-        return sm90::backward_of_neighborhood<decltype(type), decltype(channels)::value>;
+        return [](slat_session &session) {
+            sm90::for_grid(session, [](auto line, auto dilated) {
+                return sm90::neighborhood_backward<decltype(type), decltype(channels)::value, decltype(line)::value,
+                                                   decltype(dilated)::value>;
+            });
+        };
     });
 }

@@ -7,19 +7,10 @@
 namespace sm90
 {
 
-constexpr const char *no_boxes = "dilations that boxes do not reach are not served";
-
-constexpr int most_dilation = 8, most_side = 256; /* of a box that is copied, in places that it steps over */
-
 /* Places of a group, at most. */
 inline int32_t group_length(const slat_window &w)
 {
     return (int32_t)((w.length + w.dilation - 1) / w.dilation);
-}
-
-inline bool fits(const slat_window &w, int shift)
-{
-    return ((1 << shift) - 1) * w.dilation < most_side;
 }
 
 /* Runs of `side` keys along a dimension: those that both groups see, or that any query of a box of `queries` sees;
@@ -53,7 +44,7 @@ inline double count_whole(const slat_window &w, int queries, int side)
 /* What a choice of boxes costs, in times of a tile, as measured: for each item its tiles, of which those that one group
  * alone sees take longer than their share, for there is nothing to overlap with; half a tile for each rest; the masks
  * of tiles that are not seen wholly, which grow with the runs of a tile; and the end of the item. */
-template <bool LINE> double cost_of(const slat_problem &p, const neighborhood<LINE> &walk)
+template <bool LINE, bool DILATED> double cost_of(const slat_problem &p, const neighborhood<LINE, DILATED> &walk)
 {
     double both = 1, alone = 1, whole = 1, items = 1;
     for (int d = 0; d < 3; ++d) {
@@ -84,7 +75,8 @@ inline double runs_seen(const slat_window &w, int keys, int side, bool aligned)
     return runs_of((int)slat_max(end - (aligned ? begin / side * side : begin), 1), side);
 }
 
-template <bool LINE> double cost_of(const slat_problem &p, const neighborhood_columns<LINE> &walk)
+template <bool LINE, bool DILATED>
+double cost_of(const slat_problem &p, const neighborhood_columns<LINE, DILATED> &walk)
 {
     double runs = 1, items = 1;
     for (int d = 0; d < 3; ++d) {
@@ -95,11 +87,11 @@ template <bool LINE> double cost_of(const slat_problem &p, const neighborhood_co
 }
 
 /* Items are boxes of queries, or of keys. */
-template <bool LINE> constexpr bool items_of_keys(const neighborhood<LINE> &)
+template <bool LINE, bool DILATED> constexpr bool items_of_keys(const neighborhood<LINE, DILATED> &)
 {
     return false;
 }
-template <bool LINE> constexpr bool items_of_keys(const neighborhood_columns<LINE> &)
+template <bool LINE, bool DILATED> constexpr bool items_of_keys(const neighborhood_columns<LINE, DILATED> &)
 {
     return true;
 }
@@ -112,51 +104,48 @@ template <class Walk> void complete(const slat_problem &p, int tile, Walk &walk)
     walk.copies = tile / walk.run;
     walk.copies_shift = twos(walk.copies, walk.copies);
     walk.deep = p.window[0].length > 1;
-    walk.apart = walk.beyond = 0;
+    walk.beyond = 0;
     for (int d = 0; d < 3; ++d) {
         const slat_window &w = p.window[d];
-        walk.apart |= w.dilation > 1;
         walk.beyond |= w.q_length < w.length;
         const int64_t side = 1 << (walk.q_shift.v[d] + (d == walk.split));
-        const int64_t length = items_of_keys(walk) ? w.length : w.q_length;
-        const int64_t longest = (length + w.dilation - 1) / w.dilation;
+        const bool keys = items_of_keys(walk);
+        const int64_t length = keys ? w.length : w.q_length, longest = (length + w.dilation - 1) / w.dilation;
         walk.tiles.v[d] = (int32_t)((longest + side - 1) / side * w.dilation);
+        walk.item_length.v[d] = (int32_t)length;
+        walk.longer.v[d] = (int32_t)((keys ? w.q_length : w.length) % w.dilation);
     }
 }
 
-/* Lines, in tiles and runs of at most so many rows: as long as the copy engine reaches. False: too far apart. */
-template <class Walk> bool choose_lines(const slat_problem &p, int tile, int run, Walk &walk)
+/* Lines, in tiles and runs of so many rows. */
+template <class Walk> void choose_lines(const slat_problem &p, int tile, int run, Walk &walk)
 {
     walk.split = 2;
-    walk.q_shift = {{0, 0, 6}};
-    int shift = twos(run, run);
-    while (!fits(p.window[2], shift)) --shift;
-    walk.k_shift = {{0, 0, shift}};
-    while ((1 << shift) > group_rows) --shift;
-    walk.q_copy = 1 << shift;
+    walk.q_shift = {{0, 0, twos(group_rows, group_rows)}};
+    walk.k_shift = {{0, 0, twos(run, run)}};
     complete(p, tile, walk);
-    return walk.copies <= most_boxes;
 }
 
-inline bool choose_boxes(const slat_problem &p, int tile, int run, neighborhood<true> &walk)
+template <bool DILATED>
+void choose_boxes(const slat_problem &p, int tile, int run, neighborhood<true, DILATED> &walk)
 {
-    return choose_lines(p, tile, run, walk);
+    choose_lines(p, tile, run, walk);
 }
 
 /* By key: half of a tile's queries are whole runs. */
-inline bool choose_boxes(const slat_problem &p, int tile, int run, neighborhood_columns<true> &walk)
+template <bool DILATED>
+void choose_boxes(const slat_problem &p, int tile, int run, neighborhood_columns<true, DILATED> &walk)
 {
-    return choose_lines(p, tile, (int)slat_min(run, group_rows), walk);
+    choose_lines(p, tile, (int)slat_min(run, group_rows), walk);
 }
 
-/* Boxes: the cheapest ones. */
-template <class Walk> bool choose_boxes(const slat_problem &p, int tile, int run, Walk &walk)
+/* Boxes, in tiles and runs of at most so many rows: the cheapest ones. */
+template <class Walk> void choose_boxes(const slat_problem &p, int tile, int run, Walk &walk)
 {
     const int all = twos(tile, tile), group = twos(group_rows, group_rows);
     const int deep = p.window[0].length > 1;
     double best = -1;
     Walk tried = walk;
-    tried.q_copy = group_rows;
     for (int z = 2; z <= 3; ++z)
         for (int x = 0; x <= (deep ? group - z : 0); ++x)
             for (int plane = all - 5; plane <= twos(run, run) - 3; ++plane) /* log2 of the lines of a run */
@@ -165,10 +154,6 @@ template <class Walk> bool choose_boxes(const slat_problem &p, int tile, int run
                         tried.q_shift = {{x, group - z - x, z}};
                         tried.k_shift = {{kx, plane - kx, 3}};
                         tried.split = split;
-                        bool fit = true;
-                        for (int d = 0; d < 3; ++d)
-                            fit &= fits(p.window[d], tried.q_shift.v[d]) && fits(p.window[d], tried.k_shift.v[d]);
-                        if (!fit) continue;
                         complete(p, tile, tried);
                         const double time = cost_of(p, tried);
                         if (tried.copies > most_boxes || (best >= 0 && time >= best)) continue;
@@ -176,7 +161,6 @@ template <class Walk> bool choose_boxes(const slat_problem &p, int tile, int run
                         walk = tried;
                     }
     for (int x = 0; x < 1 << walk.k_shift.v[0]; ++x) walk.planes |= 1u << (x * (2 << walk.k_shift.v[1]));
-    return best >= 0;
 }
 
 /* A part of a batch begins at entry b. */
@@ -186,11 +170,27 @@ inline slat_view from_batch(slat_view view, int64_t b)
     return view;
 }
 
-/* Tensors on a grid; a launch has one batch entry where the grid is deep. */
-template <bool LINE> struct grid_tensors {
+/* Calls choose(line, dilated), which gives a function, for the call's grid. */
+template <class Choose> void for_grid(slat_session &session, const Choose &choose)
+{
+    const slat_window *const w = session.problem.window;
+    const auto of_line = [&](auto line) {
+        if (w[0].dilation > 1 || w[1].dilation > 1 || w[2].dilation > 1)
+            choose(line, std::true_type())(session);
+        else
+            choose(line, std::false_type())(session);
+    };
+    if (w[0].length == 1 && w[1].length == 1)
+        of_line(std::true_type());
+    else
+        of_line(std::false_type());
+}
+
+/* Tensors on a grid; a launch has one batch entry where the grid is deep and its maps are without groups. */
+template <bool LINE, bool DILATED> struct grid_tensors {
     static bool deep(const slat_problem &p) { return p.window[0].length > 1; }
 
-    static int64_t entries(const slat_problem &p) { return deep(p) ? 1 : p.b; }
+    static int64_t entries(const slat_problem &p) { return deep(p) && !DILATED ? 1 : p.b; }
 
     static slat_problem part(const slat_problem &whole, int64_t b)
     {
@@ -206,22 +206,26 @@ template <bool LINE> struct grid_tensors {
         return (int64_t)walk.tiles.v[0] * walk.tiles.v[1] * walk.tiles.v[2];
     }
 
-    /* Of keys: of k's extents, else of q's. A box of an item is a group's, or a part of one. Where q is one plane of a
+    /* Of keys: of k's extents, else of q's. A box of an item is a group's. Where q is one plane of a
      * deep grid its map is still one of three dimensions. */
     template <class Walk>
-    static bool map(CUtensorMap *map, const slat_view &view, const slat_problem &p, const Walk &walk, bool of_keys,
-                    int32_t columns, bool of_runs)
+    static bool map(typename Walk::operand *map, const slat_view &view, const slat_problem &p, const Walk &walk,
+                    bool of_keys, int32_t columns, bool of_runs)
     {
-        int32_t step[3], box[3];
+        int32_t dilation[3], box[3];
         int64_t extents[3];
         for (int d = 0; d < 3; ++d) {
             const slat_window &w = p.window[d];
             extents[d] = of_keys ? w.length : w.q_length;
-            step[d] = w.dilation;
+            dilation[d] = w.dilation;
             box[d] = 1 << (of_runs ? walk.k_shift : walk.q_shift).v[d];
         }
-        if (LINE && !of_runs) box[2] = walk.q_copy;
-        return slat_map_grid(map, &view, p.b, deep(p), extents, of_keys ? p.hk : p.hq, columns, box, step);
+        const int32_t heads = of_keys ? p.hk : p.hq;
+        if constexpr (DILATED)
+            return slat_map_groups(map->of, sizeof map->of / sizeof *map->of, &map->steps, &view, p.b, extents,
+                                   dilation, heads, columns, box);
+        else
+            return slat_map_grid(map, &view, p.b, deep(p), extents, heads, columns, box);
     }
 };
 

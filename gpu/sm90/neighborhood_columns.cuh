@@ -14,17 +14,18 @@ namespace sm90
 {
 
 /* q_shift, tiles and the copies of items are those of keys here, k_shift and runs those of queries. */
-template <bool LINE> struct neighborhood_columns : neighborhood<LINE> {
-    typedef neighborhood<LINE> grid;
+template <bool LINE, bool DILATED> struct neighborhood_columns : neighborhood<LINE, DILATED> {
+    typedef neighborhood<LINE, DILATED> grid;
     typedef typename grid::rows box_mask;
+    typedef typename grid::operand operand;
 
     sides dilation;
 
     /* Of each run its first query as a place of its group, counted in q; z is far_away where there is none. */
     struct note {
         int32_t first[most_boxes][3];
-        uint8_t group[3];    /* place n of it stands at group + n * dilation in q */
-        uint8_t clears_keys; /* the item's first tile: some of its keys may be seen by no query */
+        int32_t group[3];    /* place n of it stands at group + n * dilation in q */
+        int32_t clears_keys; /* the item's first tile: some of its keys may be seen by no query */
         int32_t head;
     };
 
@@ -48,8 +49,8 @@ template <bool LINE> struct neighborhood_columns : neighborhood<LINE> {
     /* Where the query `n` places behind the first one of run i stands along dimension d. */
     __device__ __forceinline__ int32_t place_of(const note &told, int i, int d, int n) const
     {
-        const int32_t first = told.first[i][d];
-        return first == far_away ? far_away : told.group[d] + (first + n) * dilation.v[d];
+        const int32_t place = told.first[i][d] + n;
+        return DILATED ? told.group[d] + place * dilation.v[d] : place;
     }
 
     __device__ __forceinline__ int32_t row(const query_rows &rows, const note &told, int i) const
@@ -66,13 +67,12 @@ template <bool LINE> struct neighborhood_columns : neighborhood<LINE> {
     }
 
     /* The i-th copy of a tile. */
-    __device__ __forceinline__ void load(const note &told, int i, uint8_t *to, const CUtensorMap *map,
-                                         uint64_t *barrier, int head, int b) const
+    __device__ __forceinline__ void load(const note &told, int i, uint8_t *to, const operand *map, uint64_t *barrier,
+                                         int head, int b) const
     {
         const int n = i & (this->copies - 1), c = i >> this->copies_shift;
-        const bool deep = this->deep;
-        load_box(to + i * this->run * row_bytes, map, barrier, c * chunk, place_of(told, n, 2, 0),
-                 place_of(told, n, 1, 0), deep ? place_of(told, n, 0, 0) : head, deep ? head : b);
+        this->find_run(map, told.first[n], told.group, head, b)
+            .load(to + i * this->run * row_bytes, barrier, c * chunk);
     }
 
     __device__ __forceinline__ bool key_place(const slat_problem &p, const work_item &item, int row,
@@ -83,7 +83,7 @@ template <bool LINE> struct neighborhood_columns : neighborhood<LINE> {
     }
 
     template <int chunks>
-    __device__ __forceinline__ void load_keys(const slat_problem &p, uint8_t *to, const CUtensorMap *map,
+    __device__ __forceinline__ void load_keys(const slat_problem &p, uint8_t *to, const operand *map,
                                               uint64_t *barrier, const work_item &item) const
     {
         this->template load_queries<chunks>(p, to, map, barrier, item);
@@ -123,7 +123,7 @@ template <bool LINE> struct neighborhood_columns : neighborhood<LINE> {
     static __device__ __forceinline__ box box_of(const slat_window &w, int32_t group)
     {
         const int32_t start = (int32_t)w.q_start, length = (int32_t)w.q_length;
-        if (w.dilation == 1) return {0, start, length};
+        if (grid::dilation_of(w) == 1) return {0, start, length};
         box x;
         x.group = (group - start) % w.dilation;
         if (x.group < 0) x.group += w.dilation;
@@ -151,9 +151,10 @@ template <bool LINE> struct neighborhood_columns : neighborhood<LINE> {
             const slat_window &w = p.window[d];
             const int32_t shift = walk.q_shift.v[d], side = 1 << walk.k_shift.v[d];
             int32_t first = d == 2 ? item.first : d == 1 ? item.y : item.x;
-            if (lane % 4 == 3) first += w.dilation << shift;
+            const int32_t dilation = grid::dilation_of(w);
+            if (lane % 4 == 3) first += dilation << shift;
             int32_t count = max((int32_t)w.length - first, 0);
-            if (w.dilation > 1) count = (count + w.dilation - 1) / w.dilation;
+            if (dilation > 1) count = (count + dilation - 1) / dilation;
             count = min(1 << shift, count);
             int32_t place, n, begin, end;
             grid::group_of(w, first, group, place, n);
@@ -213,7 +214,7 @@ template <bool LINE> struct neighborhood_columns : neighborhood<LINE> {
                            part = __ballot_sync(~0u, there && (first < all_first || first + side > all_end));
             if (n < walk.copies && d < 3) {
                 told.first[n][d] = there ? first : d == 2 ? far_away : 0;
-                if (n == 0) told.group[d] = (uint8_t)group;
+                if (n == 0) told.group[d] = group;
             }
             if (lane == 0) {
                 const uint32_t split = 0x11111111u << walk.split;
@@ -260,7 +261,7 @@ template <bool LINE> struct neighborhood_columns : neighborhood<LINE> {
         if (n >= 1 << this->q_shift.v[d]) return;
         const sides first = this->group_first(p, item, group);
         const int32_t from = d == 2 ? first.v[2] : d == 1 ? first.v[1] : first.v[0];
-        to.seen[thread] = seen_by(p.window[d], from + n * p.window[d].dilation);
+        to.seen[thread] = seen_by(p.window[d], from + n * grid::dilation_of(p.window[d]));
     }
 
     /* The queries that see a thread's two keys. */

@@ -15,8 +15,6 @@ slat_status slat_sm90_neighborhood_check(const slat_problem &);
 void slat_sm90_neighborhood(slat_session &);
 slat_status slat_sm90_neighborhood_backward_check(const slat_problem &);
 void slat_sm90_neighborhood_backward(slat_session &);
-/* Of windows, for both passes. */
-slat_status slat_sm90_dilation_check(const slat_problem &);
 slat_status slat_sm90_sharded_check(const slat_problem &);
 void slat_sm90_sharded(slat_session &);
 slat_status slat_sm90_sharded_backward_check(const slat_problem &);

@@ -34,16 +34,16 @@ namespace sm90
 template <class T, int D, class Walk>
 __global__ void __launch_bounds__(softmax_threads, 1)
     softmax_forward(const __grid_constant__ slat_problem p, const __grid_constant__ Walk walk,
-                    const __grid_constant__ forward_call call, const __grid_constant__ CUtensorMap q,
-                    const __grid_constant__ CUtensorMap k, const __grid_constant__ CUtensorMap v,
-                    const __grid_constant__ CUtensorMap o)
+                    const __grid_constant__ forward_call call, const __grid_constant__ typename Walk::operand q,
+                    const __grid_constant__ typename Walk::operand k, const __grid_constant__ typename Walk::operand v,
+                    const __grid_constant__ typename Walk::operand o)
 {
     typedef tile_shape<D> shape;
     extern __shared__ uint8_t memory[];
     auto &s = *(forward_room<D, Walk> *)(memory + (-shared_address(memory) & 1023));
     const int group = __shfl_sync(~0u, threadIdx.x / group_threads, 0);
     if (threadIdx.x == group_threads)
-        for (const CUtensorMap *map : {&q, &k, &v}) prefetch_map(map);
+        for (const typename Walk::operand *map : {&q, &k, &v}) prefetch_map(map);
     if (threadIdx.x == 0) {
         for (int i = 0; i < shape::queries; ++i) barrier_init(&s.q_full[i], 1), barrier_init(&s.q_empty[i], 1);
         for (int i = 0; i < shape::stages; ++i) {

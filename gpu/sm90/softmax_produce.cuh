@@ -75,7 +75,7 @@ __device__ __forceinline__ void walk_items(Room &s, const slat_problem &p, const
 /* Copies one operand of a tile where there is room for it. */
 template <int D, class Walk>
 __device__ __forceinline__ void load_tile(const slat_problem &p, const Walk &walk, const typename Walk::note &told,
-                                          const work_item &item, bool values, uint8_t *to, const CUtensorMap *map,
+                                          const work_item &item, bool values, uint8_t *to, const typename Walk::operand *map,
                                           uint64_t *full)
 {
     typedef tile_shape<D> shape;
@@ -91,7 +91,7 @@ constexpr int first_keys_barrier = 4, first_keys_threads = 2 * warp_lanes;
 
 template <int D, class Walk>
 __device__ __forceinline__ void load_keys(forward_room<D, Walk> &s, const slat_problem &p, const Walk &walk,
-                                          const CUtensorMap &q, const CUtensorMap &k)
+                                          const typename Walk::operand &q, const typename Walk::operand &k)
 {
     typedef tile_shape<D> shape;
     ring<shape::queries> queries;
@@ -123,7 +123,7 @@ __device__ __forceinline__ void load_keys(forward_room<D, Walk> &s, const slat_p
 
 template <int D, class Walk>
 __device__ __forceinline__ void load_values(forward_room<D, Walk> &s, const slat_problem &p, const Walk &walk,
-                                            const CUtensorMap &v)
+                                            const typename Walk::operand &v)
 {
     ring<tile_shape<D>::stages> stage;
     bool first = true;

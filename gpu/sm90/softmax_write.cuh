@@ -81,7 +81,7 @@ __device__ void clear_rows(const slat_problem &p, const Walk &walk, const work_i
 /* The warp that writes what has been handed over; then Q and the item's slot are free. */
 template <int D, class Walk>
 __device__ __forceinline__ void write_items(forward_room<D, Walk> &s, const slat_problem &p, const Walk &walk,
-                                            const forward_call &call, const CUtensorMap &map)
+                                            const forward_call &call, const typename Walk::operand &map)
 {
     typedef tile_shape<D> shape;
     const int lane = threadIdx.x % warp_lanes;
