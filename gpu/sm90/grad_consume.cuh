@@ -26,7 +26,7 @@ template <class T, int D, bool adds, class Walk> struct key_consumer : key_pair<
 
     __device__ __forceinline__ key_consumer(room &s, const slat_problem &p, const Walk &walk, const grad_call &call,
                                             int group)
-        : pair{walk, group}, s(s), p(p), call(call), tile(0)
+        : pair(walk, group), s(s), p(p), call(call), tile(0)
     {
     }
 
@@ -298,6 +298,7 @@ template <class T, int D, bool adds, class Walk> struct key_consumer : key_pair<
 
     __device__ __forceinline__ void take_item(const work_item &item, uint32_t parity)
     {
+        if constexpr (Walk::long_blocks) pair::landmark = walk.landmark(item, group);
         if (Walk::prepares) {
             named_sync(4 + group, group_threads); /* what is there is no longer read */
             walk.prepare(p, item, group, thread(), s.shared[group]);

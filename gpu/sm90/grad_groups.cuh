@@ -162,6 +162,11 @@ template <bool all> struct grouped_rows {
     /* Leaves c and -m for grad_keys. row: the first one among 128. */
     __device__ __forceinline__ void write(float *to, int row) const
     {
+        write(to, row, level, mean);
+    }
+
+    static __device__ __forceinline__ void write(float *to, int row, const float (&level)[2], const float (&mean)[2])
+    {
         const int r = part() >> 1;
         if (!to) return;
         to += (row / grad_group + r) * number_floats + part() % 2 * grad_group + row % grad_group;

@@ -22,7 +22,8 @@
  *   walk.place_keys(problem, item, n)                    the item's keys are the head's n-th 128
  * Where it is grouped (grad_groups.cuh), also
  *   walk.numbers(problem, note, item, group)   where the numbers of a tile's queries and a group's block lie
- *   walk.is_landmark(row)                      whether a row of a group is a landmark
+ *   walk.is_landmark(row)                      whether a row of a group is a landmark; where blocks are long
+ *   walk.landmark(item, group)                 the row of a group's landmark instead, 64 where it has none
  */
 #ifndef SLAT_SM90_GRAD_KEYS_CUH
 #define SLAT_SM90_GRAD_KEYS_CUH
@@ -36,7 +37,8 @@ __global__ void __launch_bounds__(softmax_threads, 1)
     grad_keys(const __grid_constant__ slat_problem p, const __grid_constant__ Walk walk,
               const __grid_constant__ grad_call call, const __grid_constant__ typename Walk::operand q,
               const __grid_constant__ typename Walk::operand k, const __grid_constant__ typename Walk::operand v,
-              const __grid_constant__ typename Walk::operand grad_o, const __grid_constant__ typename Walk::operand grad_k,
+              const __grid_constant__ typename Walk::operand grad_o,
+              const __grid_constant__ typename Walk::operand grad_k,
               const __grid_constant__ typename Walk::operand grad_v)
 {
     extern __shared__ __align__(1024) uint8_t memory[];

@@ -57,7 +57,7 @@ template <class T, int D, bool values, class Walk> struct wide_key_consumer : ke
 
     __device__ __forceinline__ wide_key_consumer(room &s, const slat_problem &p, const Walk &walk,
                                                  const grad_call &call, int group)
-        : pair{walk, group}, s(s), p(p), call(call), tile(0)
+        : pair(walk, group), s(s), p(p), call(call), tile(0)
     {
     }
 
@@ -157,6 +157,7 @@ template <class T, int D, bool values, class Walk> struct wide_key_consumer : ke
 
     __device__ __forceinline__ void take_item(const work_item &item, uint32_t parity)
     {
+        if constexpr (Walk::long_blocks) pair::landmark = walk.landmark(item, group);
         if (Walk::prepares) {
             named_sync(4 + group, group_threads); /* what is there is no longer read */
             walk.prepare(p, item, group, thread(), s.shared[group]);

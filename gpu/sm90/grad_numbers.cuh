@@ -25,17 +25,28 @@ __device__ __forceinline__ float2 load_numbers(uint32_t numbers, int j)
     return load_floats(numbers + j * number_floats * 4);
 }
 
+/* Where blocks are long: the row of a group's landmark, if there is one. */
+template <bool long_blocks> struct landmark_row {
+};
+template <> struct landmark_row<true> {
+    int landmark;
+};
+
 /* A consumer thread's two keys of its group's 64, of which the second one is 8 further. */
-template <class Walk> struct key_pair {
+template <class Walk> struct key_pair : landmark_row<Walk::long_blocks> {
     const Walk &walk;
     const int group;
+
+    __device__ __forceinline__ key_pair(const Walk &walk, int group) : walk(walk), group(group) {}
 
     static __device__ __forceinline__ int thread() { return threadIdx.x % group_threads; }
     static __device__ __forceinline__ int lane() { return threadIdx.x % warp_lanes; }
 
     __device__ __forceinline__ bool is_landmark(int r) const
     {
-        if constexpr (Walk::grouped)
+        if constexpr (Walk::long_blocks)
+            return thread() / warp_lanes * 16 + lane() / 4 + 8 * r == this->landmark;
+        else if constexpr (Walk::grouped)
             return walk.is_landmark(thread() / warp_lanes * 16 + lane() / 4 + 8 * r);
         else
             return false;

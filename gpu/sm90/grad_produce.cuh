@@ -40,8 +40,8 @@ __device__ __forceinline__ work_item key_item(const slat_problem &p, const Walk 
 /* Copies Q and K, dO and V, or all of them. */
 template <int D, bool queries, bool grads, class room, class Walk>
 __device__ __forceinline__ void load_key_items(room &s, const slat_problem &p, const Walk &walk, const grad_call &call,
-                                               const typename Walk::operand &q, const typename Walk::operand &k, const typename Walk::operand &v,
-                                               const typename Walk::operand &grad_o)
+                                               const typename Walk::operand &q, const typename Walk::operand &k,
+                                               const typename Walk::operand &v, const typename Walk::operand &grad_o)
 {
     typedef grad_shape<D> shape;
     const int lane = threadIdx.x % warp_lanes;
@@ -163,8 +163,9 @@ __device__ __forceinline__ void write_key_items(key_room<D, adds, Walk> &s, cons
             }
         for (int i = 0; stores && i < 2; ++i)
             take([&](int group, const uint8_t *from) {
-                if (i ? p.grad_k.data : p.grad_v.data)
-                    walk.template store_rows<shape::chunks>(p, i ? &grad_k : &grad_v, from, i ? p.d : p.dv, group,
+                const slat_view &to = i ? p.grad_k : p.grad_v;
+                if (to.data)
+                    walk.template store_rows<shape::chunks>(p, to, i ? &grad_k : &grad_v, from, i ? p.d : p.dv, group,
                                                             item, lane, warp_lanes);
             });
         barrier_arrive(&s.item_empty[items.slot]);

@@ -4,11 +4,12 @@
  * A work item is 128 queries, two warp groups with 64 each. Q and dO are left operands in registers while keys pass, 64
  * at a time: S = Q K^T, P = 2^(S - lse), dP = dO V^T, dS = P (dP - delta), dQ += dS K, the last one under the next
  * keys' first two. The walk is the one of the forward pass, in tiles of 128 keys and runs of at most 64: each half of a
- * tile comes by itself. Where a walk is grouped each half is a slot with a block of its own (grad_groups.cuh).
+ * tile comes by itself. Where a walk is grouped each half is a slot with a block of its own (grad_groups.cuh). Where
+ * blocks are long (grad_long.cuh) a tile is one half, and a block comes twice.
  */
 #ifndef SLAT_SM90_GRAD_QUERIES_CUH
 #define SLAT_SM90_GRAD_QUERIES_CUH
-#include "grad_groups.cuh"
+#include "grad_long.cuh"
 #include "grad_queries_wide.cuh"
 #include "softmax_produce.cuh"
 #include "softmax_state.cuh"
@@ -68,8 +69,9 @@ struct turns {
 };
 
 /* A consumer thread's share. */
-template <class T, int D, class Walk> struct query_consumer {
+template <class T, int D, class Walk> struct query_consumer : block_in_hand<Walk::long_blocks> {
     typedef query_room<D, Walk> room;
+    static constexpr bool long_blocks = Walk::long_blocks, takes_turns = !Walk::grouped && !long_blocks;
 
     room &s;
     const slat_problem &p;
@@ -150,20 +152,26 @@ template <class T, int D, class Walk> struct query_consumer {
         named_sync(4 + group, group_threads);
     }
 
-    /* Half a tile, but for the end of the product before: dS, in f32, comes to be in `scores`. */
-    template <bool first> __device__ __forceinline__ void take_keys(const work_item &item, float (&scores)[32])
+    /* S, then dP, of the keys in hand. */
+    __device__ __forceinline__ void issue_products(float (&scores)[32], float (&grad_p)[32])
     {
-        float grad_p[32];
-        take_values(item);
-        if (!Walk::grouped) turn.take();
         wgmma_fence();
         products(scores, q, operand(shared_address(s.k[keys % room::k_stages])));
         wgmma_commit();
         wgmma_fence();
         products(grad_p, grad_o, operand(shared_address(s.v[keys % room::v_stages])));
         wgmma_commit();
+    }
+
+    /* Half a tile, but for the end of the product before: dS, in f32, comes to be in `scores`. */
+    template <bool first> __device__ __forceinline__ void take_keys(const work_item &item, float (&scores)[32])
+    {
+        float grad_p[32];
+        take_values(item);
+        if (takes_turns) turn.take();
+        issue_products(scores, grad_p);
         if (!first) add_keys();
-        if (!Walk::grouped) turn.give();
+        if (takes_turns) turn.give();
         wgmma_wait<first ? 1 : 2>();
         differentiate<first>(item, scores, grad_p);
     }
@@ -199,6 +207,12 @@ template <class T, int D, class Walk> struct query_consumer {
 #pragma unroll
             for (int i = 0; i < 32; ++i)
                 if (!(mask[i >> 1 & 1] >> (16 * half + 2 * (i / 4) + (i & 1)) & 1)) scores[i] = 0;
+            if constexpr (long_blocks) {
+                const uint32_t last = walk.landmark(s.note[tile % room::notes].tile);
+#pragma unroll
+                for (int i = 0; i < 32; ++i)
+                    if (last >> (2 * (i / 4) + (i & 1)) & 1) scores[i] = this->landmark[i >> 1 & 1];
+            }
         }
     }
 
@@ -236,8 +250,8 @@ template <class T, int D, class Walk> struct query_consumer {
     {
         const int at = keys % room::v_stages;
         barrier_wait(&s.v_full[at], keys / room::v_stages & 1);
-        if (!room::wide) turn.take();
-        if (!room::wide) turn.give();
+        if (takes_turns && !room::wide) turn.take();
+        if (takes_turns && !room::wide) turn.give();
         __syncwarp();
         arrive(&s.v_empty[at]);
         arrive(&s.k_empty[keys % room::k_stages]);
@@ -251,6 +265,7 @@ template <class T, int D, class Walk> struct query_consumer {
         const int32_t sights = __shfl_sync(~0u, told.sights, 0), own = sights >> 2 * group & 3;
         all = own == sees_all;
         none = !Walk::grouped && own == sees_none; /* a block's numbers are read with those of rows beside them */
+        if constexpr (long_blocks) this->gathers = __shfl_sync(~0u, told.tile.gathers, 0);
         more = sights >> 4;
         halves = walk.half_empty(p, told.tile) ? 1 : 2;
         half = 0;
@@ -307,7 +322,7 @@ template <class T, int D, class Walk> struct query_consumer {
         }
         proxy_fence();
         named_sync(4 + group, group_threads);
-        walk.template store_rows<grad_shape<D>::chunks>(p, &map, s.out[group], p.d, group, item, thread(),
+        walk.template store_rows<grad_shape<D>::chunks>(p, p.grad_q, &map, s.out[group], p.d, group, item, thread(),
                                                         group_threads);
         if (thread() == 0) store_commit();
     }
@@ -334,6 +349,14 @@ template <class T, int D, class Walk> struct query_consumer {
                 take_keys_in_hand();
 #pragma unroll 1
                 for (bool left = true; left;) {
+                    if constexpr (long_blocks)
+                        if (this->gathers) {
+                            gather_block(*this, item, [&](float(&scores)[32], float(&grad_p)[32]) {
+                                issue_products(scores, grad_p);
+                            });
+                            left = advance();
+                            continue;
+                        }
                     if (none) {
                         pass_keys();
                         left = advance();
@@ -344,7 +367,7 @@ template <class T, int D, class Walk> struct query_consumer {
                     left = advance();
                     end_keys<true>(scores);
 #pragma unroll 1
-                    while (left && !none) {
+                    while (left && !none && !this->gathers) {
                         take_keys<false>(item, scores);
                         left = advance();
                         end_keys<false>(scores);
@@ -367,7 +390,8 @@ __global__ void __launch_bounds__(softmax_threads, 1)
     grad_queries(const __grid_constant__ slat_problem p, const __grid_constant__ Walk walk,
                  const __grid_constant__ forward_call items, const __grid_constant__ grad_call call,
                  const __grid_constant__ typename Walk::operand q, const __grid_constant__ typename Walk::operand k,
-                 const __grid_constant__ typename Walk::operand v, const __grid_constant__ typename Walk::operand grad_o,
+                 const __grid_constant__ typename Walk::operand v,
+                 const __grid_constant__ typename Walk::operand grad_o,
                  const __grid_constant__ typename Walk::operand grad_q)
 {
     extern __shared__ __align__(1024) uint8_t memory[];

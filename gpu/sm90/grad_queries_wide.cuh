@@ -11,20 +11,29 @@ namespace sm90
 /* narrow: query_consumer. */
 template <class T, int D, class narrow> struct wide_query_consumer : narrow {
     typedef typename narrow::room room;
+    static constexpr bool long_blocks = narrow::long_blocks;
 
     wide_sums<T, D> sums;
 
     using narrow::narrow;
 
+    /* S, then dP, of the keys in hand. */
+    __device__ __forceinline__ void issue_products(float (&scores)[32], float (&grad_p)[32])
+    {
+        auto &s = this->s;
+        const uint32_t own = this->group * group_rows * row_bytes;
+        wide_products<T, D>(scores, shared_address(s.q) + own, shared_address(s.k[this->keys % room::k_stages]));
+        wide_products<T, D>(grad_p, shared_address(s.grad_o) + own, shared_address(s.v[this->keys % room::v_stages]));
+    }
+
     __device__ __forceinline__ void take_keys(const work_item &item)
     {
         auto &s = this->s;
-        const uint32_t own = this->group * group_rows * row_bytes, k = shared_address(s.k[this->keys % room::k_stages]);
+        const uint32_t k = shared_address(s.k[this->keys % room::k_stages]);
         float scores[32], grad_p[32];
         uint32_t weights[16];
         this->take_values(item);
-        wide_products<T, D>(scores, shared_address(s.q) + own, k);
-        wide_products<T, D>(grad_p, shared_address(s.grad_o) + own, shared_address(s.v[this->keys % room::v_stages]));
+        issue_products(scores, grad_p);
         wgmma_wait<1>();
         this->template differentiate<true>(item, scores, grad_p);
         pack_weights<T>(weights, scores);
@@ -51,6 +60,13 @@ template <class T, int D, class narrow> struct wide_query_consumer : narrow {
                 this->take_keys_in_hand();
 #pragma unroll 1
                 do {
+                    if constexpr (long_blocks)
+                        if (this->gathers) {
+                            gather_block(*this, item, [&](float(&scores)[32], float(&grad_p)[32]) {
+                                issue_products(scores, grad_p);
+                            });
+                            continue;
+                        }
                     if (this->none)
                         this->pass_keys();
                     else

@@ -1,9 +1,11 @@
-/* Landmark attention: tiles of whole blocks, from the item's last block down to the first one.
+/* Landmark attention: tiles of whole blocks, from the item's last block down to the first one; longer blocks have tiles
+ * of their own (landmark_long.cuh).
  *
  * Each block has a slot of its own in a tile. V's landmark is never copied: its row and those behind a block that is
  * shorter than its slot stay 0 from the beginning on. Every other row of V is seen by some query of its head.
  */
 #include "attention.cuh"
+#include "landmark_long.cuh"
 #include "sequence.cuh"
 #include "sm90.h"
 #include "softmax_groups.cuh"
@@ -123,10 +125,20 @@ template <class T, int D, int SLOT> void enqueue_blocks(slat_session &session)
     enqueue_forward<T, D>(session, walk, walk.block, walk.block - 1);
 }
 
+template <class T, int D> void enqueue_long_blocks(slat_session &session)
+{
+    constexpr int keys = tile_shape<D>::keys;
+    long_landmark<keys> walk = {};
+    walk.block = (int32_t)slat_min(session.problem.landmark_block, session.problem.tk + 1); /* more are not there */
+    enqueue_forward<T, D>(session, walk, keys);
+}
+
 template <class T, int D> void enqueue_landmark(slat_session &session)
 {
+    const int32_t block = session.problem.landmark_block;
+    if (block > tile_shape<D>::keys) return enqueue_long_blocks<T, D>(session);
     if constexpr (tile_shape<D>::keys >= wide_slot)
-        if (session.problem.landmark_block > narrow_slot) return enqueue_blocks<T, D, wide_slot>(session);
+        if (block > narrow_slot) return enqueue_blocks<T, D, wide_slot>(session);
     enqueue_blocks<T, D, narrow_slot>(session);
 }
 
@@ -136,8 +148,6 @@ slat_status slat_sm90_landmark_check(const slat_problem &p)
 {
     SLAT_TRY(sm90::check_forward(p));
     if (p.landmark_block < 8) return sm90::unsupported("block: fewer than 8 tokens are not served");
-    if (p.landmark_block > (sm90::channels_of(p) <= 128 ? sm90::wide_slot : sm90::narrow_slot))
-        return sm90::unsupported("block: more than 128 tokens, or 64 of more than 128 channels, are not served");
     return SLAT_OK;
 }
 

@@ -1,8 +1,10 @@
 /* Landmark attention, backward: dq by query first, which leaves two numbers of each query row and block, then dk and dv
- * by key, which reads them. The numbers take workspace; so heads take turns where there are many keys.
+ * by key, which reads them. The numbers take workspace; so heads take turns where there are many keys. Blocks of up to
+ * 64 tokens have walks of their own (landmark_backward.cuh), longer ones others (landmark_long_backward.cuh).
  */
 #include "backward.cuh"
 #include "landmark_backward.cuh"
+#include "landmark_long_backward.cuh"
 #include "sm90.h"
 
 namespace sm90
@@ -64,6 +66,11 @@ struct landmark_tensors : sequence_tensors {
         return (walk.sums.end - walk.sums.first) / 2;
     }
 
+    static int64_t items(const slat_problem &p, const long_landmark_columns &walk, bool)
+    {
+        return (walk.slots_before(p, walk.sums.end) - walk.slots_before(p, walk.sums.first) + 1) / 2;
+    }
+
     static bool map(CUtensorMap *map, const slat_view &view, const slat_problem &p, const landmark_columns &walk,
                     bool of_keys, int32_t columns, boxes kind)
     {
@@ -71,9 +78,28 @@ struct landmark_tensors : sequence_tensors {
         const int32_t box = kind == boxes::of_items ? group_rows : walk.block;
         return slat_map_sequence(map, &view, p.b, p.tk, p.hk, columns, box);
     }
+
+    static bool map(CUtensorMap *map, const slat_view &view, const slat_problem &p, const long_landmark_columns &walk,
+                    bool of_keys, int32_t columns, boxes kind)
+    {
+        if (!of_keys) return sequence_tensors::map(map, view, p, walk, of_keys, columns, kind);
+        return slat_map_sequence(map, &view, p.b, p.tk, p.hk, columns, walk.run);
+    }
 };
 
-template <class T, int D> void landmark_backward(slat_session &session)
+/* What a walk by key begins with: the blocks from `first` on. */
+static void begin_columns(landmark_columns &walk, int32_t first)
+{
+    walk.first_item = first / 2;
+}
+
+static void begin_columns(long_landmark_columns &walk, int32_t first)
+{
+    walk.slots = walk.slots_of(walk.block);
+    walk.first_item = first / 2 * walk.slots;
+}
+
+template <class T, int D, class Rows, class Columns> void landmark_backward(slat_session &session)
 {
     const slat_problem &p = session.problem;
     const landmark_tensors tensors;
@@ -86,8 +112,8 @@ template <class T, int D> void landmark_backward(slat_session &session)
     const int64_t count = sets * ((turns.blocks + turns.range - 1) / turns.range);
     grad_start start = {};
     int32_t *counters = take_counters(session, start, count * ordered_counters);
-    landmark_rows rows = {};
-    rows.block = p.landmark_block;
+    Rows rows = {};
+    rows.block = (int32_t)slat_min(p.landmark_block, p.tk + 1); /* more are not there */
     rows.end = turns.blocks;
     grad_call call = {};
     call.scale = (float)p.scale;
@@ -113,12 +139,12 @@ template <class T, int D> void landmark_backward(slat_session &session)
             call.heads = (int32_t)slat_min(turns.heads, heads - head);
             call.group = (int32_t)slat_min(key_heads_together(p, (p.d + p.dv) * 2), call.heads);
             launch_grad_queries<T, D>(session, tensors, p, rows, call, counters + key_counters);
-            landmark_columns columns = {};
+            Columns columns = {};
             columns.block = rows.block;
             columns.copies = grad_shape<D>::queries / group_rows;
             columns.first_head = (int32_t)head;
-            columns.first_item = first / 2;
             columns.sums = rows.sums;
+            begin_columns(columns, first);
             launch_by_key<T, D>(session, tensors, p, columns, call, counters);
         }
 }
@@ -129,14 +155,17 @@ slat_status slat_sm90_landmark_backward_check(const slat_problem &p)
 {
     SLAT_TRY(sm90::check_backward(p));
     if (p.scale < 0) return sm90::unsupported("scale: negative ones are not served");
-    if (p.landmark_block < 8 || p.landmark_block > sm90::chunk)
-        return sm90::unsupported("block: fewer than 8 tokens, or more than 64, are not served in backward");
+    if (p.landmark_block < 8) return sm90::unsupported("block: fewer than 8 tokens are not served");
     return SLAT_OK;
 }
 
 void slat_sm90_landmark_backward(slat_session &session)
 {
-    sm90::for_grad_shape(session, [](auto type, auto channels) {
-        return sm90::landmark_backward<decltype(type), decltype(channels)::value>;
+    const bool longer = session.problem.landmark_block > sm90::group_rows;
+    sm90::for_grad_shape(session, [&](auto type, auto channels) {
+        typedef decltype(type) T;
+        constexpr int D = decltype(channels)::value;
+        return longer ? sm90::landmark_backward<T, D, sm90::long_landmark_rows, sm90::long_landmark_columns>
+                      : sm90::landmark_backward<T, D, sm90::landmark_rows, sm90::landmark_columns>;
     });
 }

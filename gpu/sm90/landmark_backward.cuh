@@ -186,11 +186,16 @@ struct landmark_columns : sequence {
         }
     };
 
-    __device__ __forceinline__ void place(const slat_problem &p, work_item &item, int tile) const
+    __device__ __forceinline__ void place_head(const slat_problem &p, work_item &item) const
     {
         const int head = item.b * p.hk + item.h + first_head;
         item.h = head % p.hk;
         item.b = head / p.hk;
+    }
+
+    __device__ __forceinline__ void place(const slat_problem &p, work_item &item, int tile) const
+    {
+        place_head(p, item);
         item.first = (first_item + tile) * 2 * block;
     }
 
@@ -221,8 +226,9 @@ struct landmark_columns : sequence {
     }
 
     template <int chunks>
-    __device__ __forceinline__ void store_rows(const slat_problem &, const CUtensorMap *map, const uint8_t *from,
-                                               int width, int group, const work_item &item, int thread, int) const
+    __device__ __forceinline__ void store_rows(const slat_problem &, const slat_view &, const CUtensorMap *map,
+                                               const uint8_t *from, int width, int group, const work_item &item,
+                                               int thread, int) const
     {
         if (thread) return;
         for (int c = 0; c < chunks && c * chunk < width; ++c)

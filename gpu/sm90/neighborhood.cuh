@@ -76,7 +76,8 @@ struct corner {
 template <bool LINE, bool DILATED> struct neighborhood {
     typedef softmax_state state;
     typedef std::conditional_t<DILATED, group_maps<LINE>, CUtensorMap> operand;
-    static constexpr bool gaps = false, grouped = false, parts_queries = false, writes = true; /* as in sequence.cuh */
+    static constexpr bool gaps = false, grouped = false, long_blocks = false; /* as in sequence.cuh */
+    static constexpr bool parts_queries = false, writes = true;
 
     sides q_shift, k_shift; /* log2 of a group's query box, of a run */
     int32_t split;          /* the dimension along which the groups lie side by side */
@@ -97,10 +98,7 @@ template <bool LINE, bool DILATED> struct neighborhood {
         int32_t clears;
     };
 
-    static __device__ __forceinline__ int32_t dilation_of(const slat_window &w)
-    {
-        return DILATED ? w.dilation : 1;
-    }
+    static __device__ __forceinline__ int32_t dilation_of(const slat_window &w) { return DILATED ? w.dilation : 1; }
 
     /* ---- where the queries stand ---- */
 
@@ -213,8 +211,9 @@ template <bool LINE, bool DILATED> struct neighborhood {
 
     /* Writes a group's 64 rows of an item, `width` channels of them: the first of some threads. */
     template <int chunks>
-    __device__ __forceinline__ void store_rows(const slat_problem &p, const operand *map, const uint8_t *from,
-                                               int width, int group, const work_item &item, int thread, int) const
+    __device__ __forceinline__ void store_rows(const slat_problem &p, const slat_view &, const operand *map,
+                                               const uint8_t *from, int width, int group, const work_item &item,
+                                               int thread, int) const
     {
         if (thread) return;
         const corner box = find_group(p, map, item, group);

@@ -126,8 +126,7 @@ template <class Walk> void choose_lines(const slat_problem &p, int tile, int run
     complete(p, tile, walk);
 }
 
-template <bool DILATED>
-void choose_boxes(const slat_problem &p, int tile, int run, neighborhood<true, DILATED> &walk)
+template <bool DILATED> void choose_boxes(const slat_problem &p, int tile, int run, neighborhood<true, DILATED> &walk)
 {
     choose_lines(p, tile, run, walk);
 }

@@ -83,8 +83,8 @@ template <bool LINE, bool DILATED> struct neighborhood_columns : neighborhood<LI
     }
 
     template <int chunks>
-    __device__ __forceinline__ void load_keys(const slat_problem &p, uint8_t *to, const operand *map,
-                                              uint64_t *barrier, const work_item &item) const
+    __device__ __forceinline__ void load_keys(const slat_problem &p, uint8_t *to, const operand *map, uint64_t *barrier,
+                                              const work_item &item) const
     {
         this->template load_queries<chunks>(p, to, map, barrier, item);
     }

@@ -9,7 +9,7 @@ namespace sm90
 struct sequence {
     typedef softmax_state state;
     typedef CUtensorMap operand; /* where the copy engine finds a tensor */
-    static constexpr bool gaps = false, grouped = false, parts_queries = false;
+    static constexpr bool gaps = false, grouped = false, long_blocks = false, parts_queries = false;
     static constexpr bool writes = true; /* dq is wanted */
 
     /* Nothing is prepared for the masks of a group. */
@@ -58,8 +58,9 @@ struct sequence {
 
     /* Writes a group's 64 rows of an item, `width` channels of them: the first of some threads. */
     template <int chunks>
-    static __device__ __forceinline__ void store_rows(const slat_problem &, const CUtensorMap *map, const uint8_t *from,
-                                                      int width, int group, const work_item &item, int thread, int)
+    static __device__ __forceinline__ void store_rows(const slat_problem &, const slat_view &, const CUtensorMap *map,
+                                                      const uint8_t *from, int width, int group, const work_item &item,
+                                                      int thread, int)
     {
         if (thread) return;
         for (int c = 0; c < chunks && c * chunk < width; ++c)

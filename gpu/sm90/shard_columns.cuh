@@ -277,9 +277,9 @@ struct shard_columns : runs_of_queries {
     }
 
     template <int chunks>
-    __device__ __forceinline__ void store_rows(const slat_problem &p, const CUtensorMap *map, const uint8_t *from,
-                                               int width, int group, const work_item &item, int thread,
-                                               int threads) const
+    __device__ __forceinline__ void store_rows(const slat_problem &p, const slat_view &, const CUtensorMap *map,
+                                               const uint8_t *from, int width, int group, const work_item &item,
+                                               int thread, int threads) const
     {
         for (int i = thread; i < chunks * slices_of_group(); i += threads) {
             const int n = i / chunks, c = i - n * chunks;

@@ -1,8 +1,8 @@
 /* The consumers of the softmax loop, a warp group of 64 queries each. */
 #ifndef SLAT_SM90_SOFTMAX_CONSUME_CUH
 #define SLAT_SM90_SOFTMAX_CONSUME_CUH
+#include "softmax_long.cuh"
 #include "softmax_room.cuh"
-#include "softmax_state.cuh"
 #include "softmax_write.cuh"
 
 namespace sm90
@@ -45,11 +45,13 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
     ring<forward_room<D, Walk>::items> items;
     ring<shape::queries> queries;
     ring<shape::stages> stage, values; /* of K, and of the V that the weights wait for */
+    ring<shape::stages> coming;        /* where blocks are long: of the next V */
     ring<forward_room<D, Walk>::notes> note;
     typename Walk::state state(call.scale);
     float w[shape::keys / 2], o[shape::parts][shape::part / 2];
     uint32_t weights[shape::keys / 4];
     int32_t sights;      /* of the tile at `stage`, from its note */
+    int32_t gathers = 0; /* likewise, where blocks are long: it comes without V, for the sum of its block */
     bool scored = false; /* w holds the scores of the item's first tile */
 
     if constexpr (Walk::gaps) {
@@ -94,8 +96,16 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
     auto arrive = [&] {
         barrier_wait(&s.k_full[stage.slot], stage.parity);
         sights = s.note[note.slot].sights;
+        if constexpr (Walk::long_blocks) gathers = s.note[note.slot].tile.gathers;
     };
     auto sight = [&] { return sights >> 2 * group & 3; };
+    /* Where the V of the tile at `stage` comes. */
+    auto own_values = [&] {
+        if constexpr (Walk::long_blocks)
+            return coming;
+        else
+            return stage;
+    };
     /* Leaves it; whether its item has another one. */
     auto leave = [&] {
         barrier_arrive(&s.note_empty[note.slot]); /* each lane for what it read */
@@ -122,8 +132,9 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
             rows.mask(tile, seen);
             if (!rows.clears(tile)) return;
             /* each group clears all rows: one waits for the other nowhere but at the tensor cores */
-            barrier_wait(&s.v_full[stage.slot], stage.parity);
-            rows.template clear<shape::chunks, shape::keys>(tile, shared_address(s.v[stage.slot]), thread, group_threads);
+            const auto at = own_values();
+            barrier_wait(&s.v_full[at.slot], at.parity);
+            rows.template clear<shape::chunks, shape::keys>(tile, shared_address(s.v[at.slot]), thread, group_threads);
             proxy_fence();
             named_sync(2 + group, group_threads);
         };
@@ -140,7 +151,8 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
         auto weigh = [&](bool running) {
             wgmma_ended(w);
             state.template weigh_tile<T>(w, weights, seen, sight() == sees_all, call.scale, [&](bool shrinks) {
-                const auto here = stage;
+                const auto here = own_values();
+                if (Walk::long_blocks) coming.advance();
                 more = leave();
                 if (more) arrive();
                 if (running) {
@@ -157,19 +169,54 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
             });
         };
 
+        /* Takes the tiles of a block, the first of which is at `stage`, for its sum. Others of the block follow. */
+        auto gather = [&] {
+            if constexpr (Walk::long_blocks) {
+                block_sums sums;
+                for (bool last = false; !last; leave(), arrive()) {
+                    const typename Walk::note &tile = s.note[note.slot].tile;
+                    last = gathers == step_gathers_last;
+                    if (sight() == sees_none) {
+                        take_turn();
+                        give_turn();
+                        named_sync(2 + group, group_threads); /* nobody waits for K any more */
+                        release(&s.k_empty[stage.slot]);
+                    } else {
+                        take_turn();
+                        score();
+                        give_turn();
+                        wgmma_wait<0>();
+                        release(&s.k_empty[stage.slot]);
+                        wgmma_ended(w);
+                        sums.weigh(w, call.scale, sight() == sees_all ? shape::keys : walk.ordinary(tile));
+                    }
+                    if (last)
+#pragma unroll
+                        for (int r = 0; r < 2; ++r)
+                            state.enter(r, sums, walk.earlier(p, item, row + 8 * r, tile.block), call.scale);
+                }
+            }
+        };
+
         if (more && !scored) {
             barrier_wait(&s.q_full[queries.slot], queries.parity);
             arrive();
         }
         while (more) {
+            if (gathers) {
+                gather();
+                continue;
+            }
             if (!scored) {
                 if (sight() == sees_none) { /* the other group's alone */
+                    const auto at = own_values();
                     take_turn();
                     give_turn();
-                    barrier_wait(&s.v_full[stage.slot], stage.parity);
+                    barrier_wait(&s.v_full[at.slot], at.parity);
                     named_sync(2 + group, group_threads); /* nobody waits for K and V any more */
                     release(&s.k_empty[stage.slot]);
-                    release(&s.v_empty[stage.slot]);
+                    release(&s.v_empty[at.slot]);
+                    if (Walk::long_blocks) coming.advance();
                     more = leave();
                     if (more) arrive();
                     continue;
@@ -183,7 +230,7 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
             scored = false;
             look();
             weigh(false);
-            while (more && sight() != sees_none) {
+            while (more && sight() != sees_none && !gathers) {
                 take_turn();
                 score();
                 look();

@@ -20,6 +20,7 @@
  *   Walk::rows(problem, walk, item, row)      a consumer thread's two rows
  *     .mask(note, mask)                       the columns of a tile that they see
  *     .clears(note), .clear(note, v, ...)     zeroes V's rows that none of the item's queries sees
+ *   Walk::long_blocks                       whether some tiles come without V, for a sum alone: softmax_long.cuh
  *   walk.place, walk.query, walk.load_queries, walk.store_queries: where the queries stand
  */
 #ifndef SLAT_SM90_SOFTMAX_LOOP_CUH

@@ -75,8 +75,8 @@ __device__ __forceinline__ void walk_items(Room &s, const slat_problem &p, const
 /* Copies one operand of a tile where there is room for it. */
 template <int D, class Walk>
 __device__ __forceinline__ void load_tile(const slat_problem &p, const Walk &walk, const typename Walk::note &told,
-                                          const work_item &item, bool values, uint8_t *to, const typename Walk::operand *map,
-                                          uint64_t *full)
+                                          const work_item &item, bool values, uint8_t *to,
+                                          const typename Walk::operand *map, uint64_t *full)
 {
     typedef tile_shape<D> shape;
     const int lane = threadIdx.x % warp_lanes;
@@ -131,6 +131,11 @@ __device__ __forceinline__ void load_values(forward_room<D, Walk> &s, const slat
         const tile_note<Walk> &told = s.note[note.slot];
         barrier_wait(&s.note_full[note.slot], note.parity);
         if (told.item < 0) break;
+        if constexpr (Walk::long_blocks)
+            if (told.tile.gathers) {
+                barrier_arrive(&s.note_empty[note.slot]);
+                continue;
+            }
         if (first) named_sync(first_keys_barrier, first_keys_threads);
         first = false;
         barrier_wait(&s.v_empty[stage.slot], stage.parity ^ 1);
