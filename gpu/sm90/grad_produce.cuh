@@ -37,6 +37,31 @@ __device__ __forceinline__ work_item key_item(const slat_problem &p, const Walk 
     return item;
 }
 
+/* Where a query row's numbers begin: its heads and twice a head's rows have 32 bits. */
+__device__ __forceinline__ const float *numbers_at(const slat_problem &p, const grad_call &call, const work_item &item,
+                                                   int head, int32_t row)
+{
+    const uint32_t before = item.b * p.hq + head;
+    return call.numbers + (uint64_t)before * (2u * call.rows.count) + (uint32_t)row / grad_group * number_floats;
+}
+
+/* Copies one operand of a tile; the chunks of a single run come by one lane, for each of them takes turns anyway. */
+template <int D, class Walk>
+__device__ __forceinline__ void load_copies(const Walk &walk, const typename Walk::note &told, uint8_t *to,
+                                            const typename Walk::operand *map, uint64_t *full, int head, int b)
+{
+    constexpr int chunks = grad_shape<D>::chunks;
+    const int lane = threadIdx.x % warp_lanes;
+    if (chunks > 1 && walk.copies == 1) {
+        if (lane == 0)
+#pragma unroll
+            for (int c = 0; c < chunks; ++c)
+                walk.load_only(told, c, to + c * grad_shape<D>::queries * row_bytes, map, full, head, b);
+        return;
+    }
+    for (int i = lane; i < chunks * walk.copies; i += warp_lanes) walk.load(told, i, to, map, full, head, b);
+}
+
 /* Copies Q and K, dO and V, or all of them. */
 template <int D, bool queries, bool grads, class room, class Walk>
 __device__ __forceinline__ void load_key_items(room &s, const slat_problem &p, const Walk &walk, const grad_call &call,
@@ -57,17 +82,12 @@ __device__ __forceinline__ void load_key_items(room &s, const slat_problem &p, c
         const int head = walk.head(told.tile);
         if constexpr (queries) {
             const int at = query.slot;
+            const int32_t first = lane < walk.pieces() ? walk.row(call.rows, told.tile, lane) : rows;
+            const uint32_t bytes = (uint32_t)walk.piece() / grad_group * number_floats * (uint32_t)sizeof(float);
+            const float *const from = first < rows ? numbers_at(p, call, item, head, first) : call.no_numbers;
             barrier_wait(&s.q_empty[at], query.parity ^ 1);
-            for (int i = lane; i < shape::chunks * walk.copies; i += warp_lanes)
-                walk.load(told.tile, i, s.q[at], &q, &s.q_full[at], head, item.b);
-            if (lane < walk.pieces()) {
-                const int32_t first = walk.row(call.rows, told.tile, lane);
-                const int64_t row = (item.b * (int64_t)p.hq + head) * rows + first;
-                const int bytes = walk.piece() / grad_group * number_floats * (int)sizeof(float);
-                const float *const from =
-                    first < rows ? call.numbers + row / grad_group * number_floats : call.no_numbers;
-                load_bytes(s.numbers[at] + lane * bytes, from, bytes, &s.q_full[at]);
-            }
+            load_copies<D>(walk, told.tile, s.q[at], &q, &s.q_full[at], head, item.b);
+            if (lane < walk.pieces()) load_bytes(s.numbers[at] + lane * bytes, from, bytes, &s.q_full[at]);
             if constexpr (Walk::grouped && !room::block_bytes)
                 load_block_numbers(s.numbers[at] + shape::number_bytes, shape::number_bytes, p, walk, told.tile, item,
                                    &s.q_full[at]);
@@ -89,8 +109,7 @@ __device__ __forceinline__ void load_key_items(room &s, const slat_problem &p, c
         if constexpr (grads) {
             const int at = grad.slot;
             barrier_wait(&s.o_empty[at], grad.parity ^ 1);
-            for (int i = lane; i < shape::chunks * walk.copies; i += warp_lanes)
-                walk.load(told.tile, i, s.grad_o[at], &grad_o, &s.o_full[at], head, item.b);
+            load_copies<D>(walk, told.tile, s.grad_o[at], &grad_o, &s.o_full[at], head, item.b);
             if constexpr (room::block_bytes)
                 load_block_numbers(s.blocks[at], shape::number_bytes, p, walk, told.tile, item, &s.o_full[at]);
             barrier_expect_warp(&s.o_full[at], shape::query_bytes + room::block_bytes);

@@ -215,6 +215,13 @@ struct landmark_columns : sequence {
         load_box(to + i * run * row_bytes, map, barrier, i / copies * chunk, told.first + i % copies * run, head, b);
     }
 
+    /* A chunk of a tile that is one run. */
+    static __device__ __forceinline__ void load_only(const note &told, int c, uint8_t *to, const CUtensorMap *map,
+                                                     uint64_t *barrier, int head, int b)
+    {
+        load_box(to, map, barrier, c * chunk, told.first, head, b);
+    }
+
     template <int chunks>
     __device__ __forceinline__ void load_keys(const slat_problem &, uint8_t *to, const CUtensorMap *map,
                                               uint64_t *barrier, const work_item &item) const

@@ -75,6 +75,13 @@ template <bool LINE, bool DILATED> struct neighborhood_columns : neighborhood<LI
             .load(to + i * this->run * row_bytes, barrier, c * chunk);
     }
 
+    /* A chunk of a tile that is one run. */
+    __device__ __forceinline__ void load_only(const note &told, int c, uint8_t *to, const operand *map,
+                                              uint64_t *barrier, int head, int b) const
+    {
+        this->find_run(map, told.first[0], told.group, head, b).load(to, barrier, c * chunk);
+    }
+
     __device__ __forceinline__ bool key_place(const slat_problem &p, const work_item &item, int row,
                                               slat_point &at) const
     {

@@ -36,6 +36,14 @@ struct runs_of_keys : sequence {
         load_box(to + (i << run_shift) * row_bytes, map, barrier, c * chunk, told.first[n], head, b);
     }
 
+    /* A chunk of a tile that is one run. */
+    template <class Note>
+    static __device__ __forceinline__ void load_only(const Note &told, int c, uint8_t *to, const CUtensorMap *map,
+                                                     uint64_t *barrier, int head, int b)
+    {
+        load_box(to, map, barrier, c * chunk, told.first[0], head, b);
+    }
+
     /* The i-th copy of half a tile, whose rows come together. */
     template <class Note>
     __device__ __forceinline__ void load_half(const Note &told, int half, int i, uint8_t *to, const CUtensorMap *map,
