@@ -9,8 +9,10 @@
 namespace sm90
 {
 
-constexpr int number_lanes = 8;                                        /* threads of a row */
-constexpr int number_heads = slat_block / (number_lanes * grad_group); /* heads of a block, eight rows of each */
+constexpr int number_lanes = 8;                                          /* threads of a row */
+constexpr int number_threads = number_lanes * grad_group;                /* of eight rows of a head */
+constexpr int number_turns = 2;                                          /* heads that a thread has to do with */
+constexpr int number_heads = number_turns * slat_block / number_threads; /* of a block */
 
 /* sum(o * grad_o) of 16 bytes of each. careful: without the channels where o is 0. */
 template <class T, bool careful>
@@ -28,10 +30,12 @@ __device__ __forceinline__ float partial_delta(const slat_problem &p, int64_t o,
     return sum;
 }
 
-/* This thread's part of a row's sum. */
+/* This thread's part of the sum of a query's row, of all entries' heads. */
 template <class T, bool careful>
-__device__ __forceinline__ float row_delta(const slat_problem &p, int64_t o, int64_t grad_o, int part)
+__device__ __forceinline__ float row_delta(const slat_problem &p, int head, const slat_point &at, int part)
 {
+    const int b = head / p.hq, h = head - b * p.hq;
+    const int64_t o = slat_offset(&p.o, b, at, h), grad_o = slat_offset(&p.grad_o, b, at, h);
     float sum = 0;
 #pragma unroll 2
     for (int c = part * 8; c < p.dv; c += number_lanes * 8) sum = partial_delta<T, careful>(p, o + c, grad_o + c, sum);
@@ -41,7 +45,7 @@ __device__ __forceinline__ float row_delta(const slat_problem &p, int64_t o, int
 /* delta leaves out channels where o is 0: a row that sees nothing has a delta of 0, whatever its grad_o. Only what is
  * not finite shows it. */
 template <class T>
-__global__ void __launch_bounds__(slat_block, 6) /* blocks of a multiprocessor */
+__global__ void __launch_bounds__(slat_block, 4) /* blocks of a multiprocessor */
     softmax_numbers(const __grid_constant__ slat_problem p, const __grid_constant__ query_rows rows, int32_t blocks,
                     float *numbers, float *no_numbers, const __grid_constant__ grad_start start, int32_t layouts)
 {
@@ -58,25 +62,32 @@ __global__ void __launch_bounds__(slat_block, 6) /* blocks of a multiprocessor *
     if (first == 0 && threadIdx.x < 64 * 2)
         no_numbers[threadIdx.x] = threadIdx.x % number_floats < grad_group ? CUDART_INF_F : 0.0f;
     for (int n = first; n < blocks; n += gridDim.x - layouts) {
-        const int group = n / sets, head = n % sets * number_heads + threadIdx.x / (number_lanes * grad_group);
-        const int b = head / p.hq, h = head - b * p.hq;
+        const int group = n / sets, first_head = n % sets * number_heads + threadIdx.x / number_threads;
         slat_point at;
         const bool there = rows.query(group * grad_group + row, at);
-        float lse = CUDART_INF_F, delta = 0;
-        if (head < heads && there) {
-            const int64_t o = slat_offset(&p.o, b, at, h), grad_o = slat_offset(&p.grad_o, b, at, h);
-            lse = simt::row_number(p.lse, b, at, h);
-            delta = row_delta<T, false>(p, o, grad_o, part);
-            if (isnan(delta)) delta = row_delta<T, true>(p, o, grad_o, part);
+        float lse[number_turns], delta[number_turns];
+        /* All heads' rows are on their way before the first one is added up. */
+#pragma unroll
+        for (int i = 0; i < number_turns; ++i) {
+            const int head = first_head + i * (slat_block / number_threads);
+            lse[i] = CUDART_INF_F, delta[i] = 0;
+            if (head >= heads || !there) continue;
+            lse[i] = simt::row_number(p.lse, head / p.hq, at, head % p.hq);
+            delta[i] = row_delta<T, false>(p, head, at, part);
         }
 #pragma unroll
-        for (int lanes = number_lanes / 2; lanes; lanes /= 2) delta += __shfl_xor_sync(~0u, delta, lanes);
-        if (part || head >= heads) continue;
-        const bool sees = lse != -CUDART_INF_F && lse != CUDART_INF_F;
-        if (sees && p.grad_lse.data) delta -= simt::row_number(p.grad_lse, b, at, h);
-        float *const to = numbers + ((int64_t)head * (rows.count / grad_group) + group) * number_floats + row;
-        to[0] = sees ? lse * 1.4426950408889634f : CUDART_INF_F;
-        to[grad_group] = sees ? -delta : 0.0f;
+        for (int i = 0; i < number_turns; ++i) {
+            const int head = first_head + i * (slat_block / number_threads);
+            if (isnan(delta[i])) delta[i] = row_delta<T, true>(p, head, at, part);
+#pragma unroll
+            for (int lanes = number_lanes / 2; lanes; lanes /= 2) delta[i] += __shfl_xor_sync(~0u, delta[i], lanes);
+            if (part || head >= heads) continue;
+            const bool sees = lse[i] != -CUDART_INF_F && lse[i] != CUDART_INF_F;
+            if (sees && p.grad_lse.data) delta[i] -= simt::row_number(p.grad_lse, head / p.hq, at, head % p.hq);
+            float *const to = numbers + ((int64_t)head * (rows.count / grad_group) + group) * number_floats + row;
+            to[0] = sees ? lse[i] * 1.4426950408889634f : CUDART_INF_F;
+            to[grad_group] = sees ? -delta[i] : 0.0f;
+        }
     }
 }
 
