@@ -4,65 +4,36 @@
 #ifndef SLAT_SM90_LANDMARK_LONG_BACKWARD_CUH
 #define SLAT_SM90_LANDMARK_LONG_BACKWARD_CUH
 #include "landmark_backward.cuh"
+#include "landmark_slots.cuh"
 
 namespace sm90
 {
 
-/* By query: from the item's last block down to the first one, each from its first slot up, twice. */
-struct long_landmark_rows : landmark_rows {
-    static constexpr bool grouped = false, long_blocks = true;
+/* By query. */
+struct long_landmark_rows : landmark_slots<group_rows, landmark_rows> {
+    typedef landmark_slots<group_rows, landmark_rows> slots;
+    static constexpr bool grouped = false;
 
-    struct note {
-        int32_t first, block; /* key; the block that it is in */
-        int32_t gathers;      /* step */
-    };
-
-    struct cursor {
+    struct cursor : slots::place_of_slot {
         const slat_problem &p;
         const long_landmark_rows &walk;
-        int32_t position, last; /* of the item's first query, of its last one */
-        int32_t block, key;     /* the next one */
-        bool gathers;
 
         __device__ __forceinline__ cursor(const slat_problem &p, const long_landmark_rows &walk, const work_item &item)
-            : p(p), walk(walk), position(item.first + (int32_t)(p.tk - p.tq)),
-              last(min(position + tile_rows, (int32_t)p.tk) - 1)
+            : slots::place_of_slot(p, item), p(p), walk(walk)
         {
-            begin(last < 0 ? -1 : min(last / walk.block, walk.end - 1));
-        }
-
-        __device__ __forceinline__ void begin(int32_t next)
-        {
-            block = next;
-            key = next * walk.block;
-            gathers = true;
+            begin(walk, last < 0 ? -1 : min(last / walk.block, walk.end - 1), true);
         }
 
         __device__ __forceinline__ bool more() const { return block >= walk.first; }
 
         __device__ __forceinline__ void next(int32_t (&sight)[2], note &told)
         {
-            const int32_t own = block, first = key, past = (block + 1) * walk.block;
+            const slots::place_of_slot at = *this;
+            const int32_t past = (at.block + 1) * walk.block;
             const bool once = last < past; /* nobody needs numbers of it but lse and delta */
-            const bool gathering = gathers,
-                       ends = gathering ? once || first + run >= past : first + run > min(last, past - 1);
-            key += run;
-            if (ends && gathering && walk.writes) {
-                gathers = false;
-                key = block * walk.block;
-            } else if (ends)
-                begin(block - 1);
-            if (threadIdx.x % warp_lanes) return;
-            told.first = first;
-            told.block = own;
-            told.gathers = !gathering ? step_weighs : ends ? step_gathers_last : step_gathers;
-#pragma unroll
-            for (int g = 0; g < 2; ++g) {
-                const int32_t from = position + g * group_rows, to = min(from + group_rows, (int32_t)p.tk) - 1;
-                const bool none = from >= p.tk || to < (gathering ? past : first);
-                const bool all = first + run < past && (gathering || from >= first + run - 1);
-                sight[g] = none ? sees_none : all ? sees_all : sees_part;
-            }
+            const bool ends = at.gathers ? once || at.key + run >= past : at.key + run > min(last, past - 1);
+            leave(walk, ends, walk.writes);
+            tell(p, walk, at, ends, sight, told);
         }
     };
 
@@ -77,40 +48,14 @@ struct long_landmark_rows : landmark_rows {
         return true;
     }
 
-    __device__ __forceinline__ int ordinary(const note &told) const
-    {
-        return min((told.block + 1) * block - 1 - told.first, run);
-    }
-
     __device__ __forceinline__ uint32_t landmark(const note &told) const
     {
         const int before = ordinary(told), part = threadIdx.x % 4;
         return first_columns(before + 1, part) & ~first_columns(before, part);
     }
 
-    __device__ __forceinline__ bool earlier(const slat_problem &p, const work_item &item, int row, int32_t n) const
-    {
-        return item.first + row + (int32_t)(p.tk - p.tq) >= (n + 1) * block;
-    }
-
-    struct rows {
-        const long_landmark_rows &walk;
-        const int32_t position; /* of the first row */
-
-        __device__ __forceinline__ rows(const slat_problem &p, const long_landmark_rows &walk, const work_item &item,
-                                        int row)
-            : walk(walk), position(item.first + row + (int32_t)(p.tk - p.tq))
-        {
-        }
-
-        /* Of ordinary tokens. */
-        __device__ __forceinline__ void mask(const note &told, uint32_t (&mask)[2]) const
-        {
-            const int most = walk.ordinary(told);
-#pragma unroll
-            for (int r = 0; r < 2; ++r)
-                mask[r] = first_columns(min(position + 8 * r - told.first + 1, most), threadIdx.x % 4);
-        }
+    struct rows : slots::rows {
+        using slots::rows::rows;
 
         __device__ __forceinline__ bool clears(const note &) const
         {
