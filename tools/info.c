@@ -8,7 +8,7 @@
 #include "problem.h"
 #include "report.h"
 
-enum { TYPES = 4, CUDA_DEVICES = 16, CELL = 40 };
+enum { TYPES = 4, CUDA_DEVICES = 16, CELL = 52 };
 
 static const tensor_type types[TYPES] = {TENSOR_F32, TENSOR_BF16, TENSOR_F16, TENSOR_F64};
 

@@ -1,8 +1,8 @@
 /* The shapes of neighborhood attention's boxes, chosen on the host, and its tensors. */
 #ifndef SLAT_SM90_NEIGHBORHOOD_BOXES_CUH
 #define SLAT_SM90_NEIGHBORHOOD_BOXES_CUH
+#include "attention.cuh"
 #include "neighborhood_columns.cuh"
-#include "tensor_map.h"
 
 namespace sm90
 {

@@ -13,6 +13,8 @@ void slat_sm90_block_sparse_backward(slat_session &);
 slat_status slat_sm90_block_layout_check(const slat_layout &);
 slat_status slat_sm90_neighborhood_check(const slat_problem &);
 void slat_sm90_neighborhood(slat_session &);
+/* Static storage: the kernel with an item's box of queries and a run of keys, x by y by z. */
+const char *slat_sm90_neighborhood_name(const slat_problem &);
 slat_status slat_sm90_neighborhood_backward_check(const slat_problem &);
 void slat_sm90_neighborhood_backward(slat_session &);
 slat_status slat_sm90_sharded_check(const slat_problem &);

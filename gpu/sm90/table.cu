@@ -10,6 +10,7 @@ struct entry {
     const char *name;
     slat_status (*check)(const slat_problem &);
     void (*enqueue)(slat_session &);
+    const char *(*describe)(const slat_problem &) = NULL; /* its name, with what was chosen for the problem */
 };
 
 /* The first of the entries that serves the problem; or what the last one says. */
@@ -28,7 +29,7 @@ template <const entry &...entries> slat_status plan(const slat_problem *p, const
 {
     const entry *e;
     SLAT_TRY(choose<entries...>(*p, e));
-    plan->kernel = e->name;
+    plan->kernel = e->describe ? e->describe(*p) : e->name;
     slat_session session(p, run, true);
     e->enqueue(session);
     return session.finish(plan);
@@ -63,7 +64,8 @@ constexpr entry block_sparse = {"block_sparse_sm90", slat_sm90_block_sparse_chec
 constexpr entry block_sparse_backward = {"block_sparse_backward_sm90", slat_sm90_block_sparse_backward_check,
                                          slat_sm90_block_sparse_backward};
 
-constexpr entry neighborhood = {"neighborhood_sm90", slat_sm90_neighborhood_check, slat_sm90_neighborhood};
+constexpr entry neighborhood = {"neighborhood_sm90", slat_sm90_neighborhood_check, slat_sm90_neighborhood,
+                                slat_sm90_neighborhood_name};
 
 constexpr entry neighborhood_backward = {"neighborhood_backward_sm90", slat_sm90_neighborhood_backward_check,
                                          slat_sm90_neighborhood_backward};
