@@ -110,6 +110,10 @@ static const case_problem case_problems[] = {
      .block_sparse = {.causal = 1}}},
     {"dense-d256", CASE_TILES, {BLOCK_SPARSE, BACKWARD, SEQUENCE(1, 270, 190, 2, 1, 256), .dlse = true,
      .block_sparse = {.causal = 1}}},
+    {"dense-many-heads", CASE_TILES, {BLOCK_SPARSE, BACKWARD, SEQUENCE(6, 200, 290, 44, 22, 16), .dv = 24, .sink = true,
+     .block_sparse = {.causal = 1}}},
+    {"dense-many-heads-early-rows", CASE_TILES, {BLOCK_SPARSE, BACKWARD, SEQUENCE(11, 400, 150, 12, 4, 64),
+     .dlse = true, .block_sparse = {.causal = 1}}},
     {"dense-decode", 0, {BLOCK_SPARSE, SEQUENCE(2, 1, 200, 8, 2, 128), .block_sparse = {.causal = 1}}},
 
     /* neighborhood: windows that shift, fill the grid, stride, dilate with uneven groups, mixed causality, q boxes. */
@@ -229,6 +233,8 @@ static const case_problem case_problems[] = {
      .sharded = {.block = 20, .local_blocks = 2, .stride = 3}}},
     {"s2-parts", CASE_TILES, {SHARDED, BACKWARD, SEQUENCE(1, 8200, 8200, 1, 1, 64), .dlse = true,
      .sharded = {.block = 64, .local_blocks = 1, .stride = 16, .head_offset = 5}}},
+    {"s2-many-heads", CASE_TILES, {SHARDED, BACKWARD, SEQUENCE(3, 420, 420, 44, 44, 24), .sink = true, .dlse = true,
+     .sharded = {.block = 40, .local_blocks = 2, .stride = 5}}},
     {"s2-d192-long", CASE_TILES, {SHARDED, BACKWARD, SEQUENCE(1, 300, 420, 2, 1, 192), .dv = 256, .sink = true,
      .dlse = true, .sharded = {.block = 16, .local_blocks = 2, .stride = 3}}},
     {"s2-d256", CASE_F32 | CASE_BF16, {SHARDED, BACKWARD, SEQUENCE(1, 90, 90, 2, 1, 256), .dv = 200,

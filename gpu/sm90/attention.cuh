@@ -53,11 +53,12 @@ inline int heads_together(const slat_problem &p)
     return (int)slat_min(slat_max(cache / slat_max(bytes, 1), 1), p.b * p.hq);
 }
 
-/* Tiles whose causal queries see few keys: at most a quarter, and no more than the cache has room for in all heads. */
-inline int small_tiles(const slat_problem &p, int64_t tiles)
+/* Tiles of `rows` queries whose causal queries see few keys: at most a quarter, and no more than the cache has room for
+ * in all heads. */
+inline int small_tiles(const slat_problem &p, int64_t tiles, int rows)
 {
     constexpr int64_t cache = 24 << 20;
-    const int64_t bytes = tile_rows * (p.d + p.dv) * 2 * p.b * p.hk;
+    const int64_t bytes = rows * (p.d + p.dv) * 2 * p.b * p.hk;
     return p.layout.causal && p.tq == p.tk ? (int)slat_min(tiles / 4, cache / bytes) : 0;
 }
 
@@ -71,8 +72,9 @@ template <class Walk> struct forward_maps {
     typename Walk::operand q, k, v, o;
 };
 
-/* Work items of 128 queries, `tiles` a head. counter: one that is 0 when the kernel begins; NULL: it is taken here. */
-inline bool count_items(slat_session &session, const slat_problem &p, int64_t tiles, forward_call &call,
+/* Work items of `rows` queries, `tiles` a head. counter: one that is 0 when the kernel begins; NULL: it is taken here.
+ */
+inline bool count_items(slat_session &session, const slat_problem &p, int64_t tiles, int rows, forward_call &call,
                         int32_t *counter = NULL)
 {
     const int64_t heads = p.b * p.hq, work = tiles * heads;
@@ -83,7 +85,7 @@ inline bool count_items(slat_session &session, const slat_problem &p, int64_t ti
     call.tiles = (int32_t)tiles;
     call.heads = (int32_t)heads;
     call.group = heads_together(p);
-    call.small = small_tiles(p, tiles);
+    call.small = small_tiles(p, tiles, rows);
     if (work > session.processors()) {
         call.next = counter;
         if (counter) return true;
@@ -103,29 +105,38 @@ template <class T, int D, class Walk>
 void launch_forward(slat_session &session, const slat_problem &p, const Walk &walk, int64_t tiles, bool plain,
                     const forward_maps<Walk> &maps)
 {
+    typedef forward_shape<D, Walk> shape;
     forward_call call = {};
-    if (!count_items(session, p, tiles, call)) return;
+    if (!count_items(session, p, tiles, shape::rows, call)) return;
     call.plain = plain;
     call.scale = (float)(p.scale * 1.4426950408889634);
-    session.launch_wide(softmax_forward<T, D, Walk>, blocks_of(session, call), softmax_threads,
+    session.launch_wide(softmax_forward<T, D, Walk>, blocks_of(session, call), shape::threads,
                         sizeof(forward_room<D, Walk>) + 1024, p, walk, call, maps.q, maps.k, maps.v, maps.o);
+}
+
+/* Whether there are enough items of `groups` groups for all processors to be busy until the longest ones end. */
+inline bool has_many_items(slat_session &session, int groups)
+{
+    const slat_problem &p = session.problem;
+    return p.tq / (groups * group_rows) * p.b * p.hq >= 2 * session.processors();
 }
 
 /* A walk over sequences. run: tokens of K that come in one copy; run_v: of V. */
 template <class T, int D, class Walk> void enqueue_forward(slat_session &session, const Walk &walk, int run, int run_v)
 {
+    constexpr int rows = forward_shape<D, Walk>::rows;
     const slat_problem &p = session.problem;
     const slat_view views[] = {session.mapped(p.q), session.mapped(p.k), session.mapped(p.v), session.mapped(p.o)};
     const bool plain = leaves_plainly(p);
     forward_maps<Walk> maps = {};
-    if (!slat_map_sequence(&maps.q, &views[0], p.b, p.tq, p.hq, p.d, tile_rows) ||
+    if (!slat_map_sequence(&maps.q, &views[0], p.b, p.tq, p.hq, p.d, rows) ||
         !slat_map_sequence(&maps.k, &views[1], p.b, p.tk, p.hk, p.d, run) ||
         !slat_map_sequence(&maps.v, &views[2], p.b, p.tk, p.hk, p.dv, run_v) ||
         (!plain && !slat_map_sequence(&maps.o, &views[3], p.b, p.tq, p.hq, p.dv, group_rows))) {
         session.refuse(no_map);
         return;
     }
-    launch_forward<T, D>(session, p, walk, (p.tq + tile_rows - 1) / tile_rows, plain, maps);
+    launch_forward<T, D>(session, p, walk, (p.tq + rows - 1) / rows, plain, maps);
 }
 
 template <class T, int D, class Walk> void enqueue_forward(slat_session &session, const Walk &walk, int run)

@@ -249,7 +249,7 @@ void launch_grad_queries(slat_session &session, const Tensors &tensors, const sl
         return;
     }
     forward_call items = {};
-    if (!count_items(session, p, tensors.items(p, walk, false), items, counter)) return;
+    if (!count_items(session, p, tensors.items(p, walk, false), tile_rows, items, counter)) return;
     items.heads = call.heads * (p.hq / p.hk);
     items.group = (int32_t)slat_min(items.group, items.heads);
     static_assert(sizeof(query_room<D, Rows>) <= most_room, "shared memory");

@@ -12,8 +12,12 @@
 namespace sm90
 {
 
-template <bool bitmaps> struct block_rows : runs_of_keys, block_bitmaps<bitmaps> {
-    int32_t block_q, block_k;  /* dense: the whole sequence is one block row of blocks of one tile */
+/* GROUPS: of 64 queries in an item; other than two for dense attention alone. */
+template <bool bitmaps, int GROUPS = 2> struct block_rows : runs_of_keys<GROUPS>, block_bitmaps<bitmaps> {
+    using runs_of_keys<GROUPS>::rows_of_item;
+    static constexpr int all_rows_shift = 8; /* where an item has one list: at least its rows */
+
+    int32_t block_q, block_k;  /* dense: the whole sequence is one block row, of blocks of one tile of keys */
     int32_t lists, rows_shift; /* lists of an item; log2 of the queries that share one */
     int32_t runs;              /* of a block */
 
@@ -21,10 +25,10 @@ template <bool bitmaps> struct block_rows : runs_of_keys, block_bitmaps<bitmaps>
     static block_rows of(const slat_layout &l, int keys, int longest)
     {
         block_rows walk = {};
-        walk.block_q = l.indptr ? l.block_q : tile_rows;
+        walk.block_q = l.block_q;
         walk.block_k = l.indptr ? l.block_k : keys;
-        walk.rows_shift = twos(walk.block_q, tile_rows);
-        walk.lists = tile_rows >> walk.rows_shift;
+        walk.rows_shift = l.indptr ? twos(walk.block_q, rows_of_item) : all_rows_shift;
+        walk.lists = l.indptr ? rows_of_item >> walk.rows_shift : 1;
         walk.cut(walk.block_k, keys, longest);
         walk.runs = walk.block_k / walk.run;
         if constexpr (bitmaps) walk.find_bitmaps(l, NULL, walk.run);
@@ -58,7 +62,7 @@ template <bool bitmaps> struct block_rows : runs_of_keys, block_bitmaps<bitmaps>
             const int32_t query = item.first + (lane << walk.rows_shift);
             if (lane < walk.lists && query < p.tq) {
                 if (!l.indptr) {
-                    entry = (int32_t)(l.causal ? slat_min(position + tile_rows, p.tk) : p.tk) + walk.block_k - 1;
+                    entry = (int32_t)(l.causal ? slat_min(position + rows_of_item, p.tk) : p.tk) + walk.block_k - 1;
                     entry = max(entry, 0) / walk.block_k;
                 } else {
                     const int32_t *row =
@@ -103,7 +107,7 @@ template <bool bitmaps> struct block_rows : runs_of_keys, block_bitmaps<bitmaps>
         __device__ __forceinline__ int32_t last() const
         {
             if (!p.layout.causal) return (int32_t)p.tk - 1;
-            const int32_t rows = (32 - __clz(named)) << walk.rows_shift;
+            const int32_t rows = min((32 - __clz(named)) << walk.rows_shift, rows_of_item);
             return min(position + rows, (int32_t)p.tk) - 1;
         }
 
@@ -161,15 +165,17 @@ template <bool bitmaps> struct block_rows : runs_of_keys, block_bitmaps<bitmaps>
         }
 
         /* Whether bitmaps may hide a key from all queries: not where a group sees all keys. */
-        __device__ __forceinline__ bool hides(bool parts, const int32_t (&sight)[2]) const
+        __device__ __forceinline__ bool hides(bool parts, const int32_t (&sight)[GROUPS]) const
         {
-            return bitmaps && parts && sight[0] != sees_all && sight[1] != sees_all;
+            return bitmaps && parts && sight[0] != sees_all && sight[1] != sees_all; /* there are two groups then */
         }
 
-        __device__ __forceinline__ void next(int32_t (&sight)[2], note &told)
+        __device__ __forceinline__ void next(int32_t (&sight)[GROUPS], note &told)
         {
             const int lane = threadIdx.x % warp_lanes;
-            const uint32_t own[2] = {walk.own_lists(0), walk.own_lists(1)};
+            uint32_t own[GROUPS];
+#pragma unroll
+            for (int g = 0; g < GROUPS; ++g) own[g] = walk.own_lists(g);
             if (walk.copies == 1) {
                 const int32_t first = run_at(), end = min(first + walk.run, last() + 1);
                 const uint32_t lists = this->lists();
@@ -181,7 +187,7 @@ template <bool bitmaps> struct block_rows : runs_of_keys, block_bitmaps<bitmaps>
                 told.lists[0] = lists;
                 told.clears = end < slat_min(first + walk.run, p.tk);
 #pragma unroll
-                for (int g = 0; g < 2; ++g) {
+                for (int g = 0; g < GROUPS; ++g) {
                     const int32_t from = position + g * group_rows;
                     sight[g] = !some(first, lists, own[g], from)      ? sees_none
                                : all(first, end, lists, own[g], from) ? sees_all
@@ -211,7 +217,7 @@ template <bool bitmaps> struct block_rows : runs_of_keys, block_bitmaps<bitmaps>
             const bool clears = __any_sync(~0u, mine && end < slat_min(first + walk.run, p.tk));
             if (lane == 0) told.clears = clears;
 #pragma unroll
-            for (int g = 0; g < 2; ++g) {
+            for (int g = 0; g < GROUPS; ++g) {
                 const int32_t from = position + g * group_rows;
                 const bool any = __any_sync(~0u, mine && some(first, lists, own[g], from));
                 const bool whole = __all_sync(~0u, !mine || all(first, end, lists, own[g], from));
@@ -227,8 +233,8 @@ template <bool bitmaps> struct block_rows : runs_of_keys, block_bitmaps<bitmaps>
     /* The lists of a group's queries. */
     __device__ __forceinline__ uint32_t own_lists(int group) const
     {
-        const int half = lists / 2;
-        return lists == 1 ? 1 : ((1u << half) - 1) << group * half;
+        const int many = lists / GROUPS;
+        return lists == 1 ? 1 : ((1u << many) - 1) << group * many;
     }
 
     struct rows_of_lists : rows_of_runs<block_rows> {

@@ -6,16 +6,20 @@
 namespace sm90
 {
 
-template <class T, int D, bool bitmaps> void enqueue_blocks(slat_session &session)
+template <class T, int D, bool bitmaps, int groups = 2> void enqueue_blocks(slat_session &session)
 {
     constexpr int keys = tile_shape<D>::keys;
-    const auto walk = block_rows<bitmaps>::of(session.problem.layout, keys, keys);
+    const auto walk = block_rows<bitmaps, groups>::of(session.problem.layout, keys, keys);
     enqueue_forward<T, D>(session, walk, walk.run);
 }
 
 template <class T, int D> void enqueue(slat_session &session)
 {
-    if (session.problem.layout.bitmap_of)
+    const slat_layout &l = session.problem.layout;
+    if constexpr (most_groups < D >> 2)
+        if (!l.indptr && has_many_items(session, most_groups<D>))
+            return enqueue_blocks<T, D, false, most_groups<D>>(session);
+    if (l.bitmap_of)
         enqueue_blocks<T, D, true>(session);
     else
         enqueue_blocks<T, D, false>(session);

@@ -14,7 +14,7 @@ struct run_note {
     int32_t clears; /* some of its keys are seen by no query of the item */
 };
 
-struct runs_of_keys : sequence {
+template <int GROUPS = 2> struct runs_of_keys : sequence_of<GROUPS> {
     int32_t run, run_shift;       /* keys of a run */
     int32_t copies, copies_shift; /* runs of a tile */
 

@@ -8,7 +8,7 @@
 namespace sm90
 {
 
-struct runs_of_queries : runs_of_keys {
+struct runs_of_queries : runs_of_keys<> {
     struct note {
         int32_t first[most_runs]; /* of each run; past the last query's tile: nothing */
         int32_t head;

@@ -6,7 +6,9 @@
 namespace sm90
 {
 
-struct sequence {
+/* GROUPS: of 64 queries in an item. */
+template <int GROUPS> struct sequence_of {
+    static constexpr int groups = GROUPS, rows_of_item = groups * group_rows;
     typedef softmax_state state;
     typedef CUtensorMap operand; /* where the copy engine finds a tensor */
     static constexpr bool gaps = false, grouped = false, long_blocks = false, parts_queries = false;
@@ -20,7 +22,7 @@ struct sequence {
 
     static __device__ __forceinline__ void place(const slat_problem &, work_item &item, int tile)
     {
-        item.first = tile * tile_rows;
+        item.first = tile * rows_of_item;
     }
 
     /* Where query `row` of an item stands; false past the last one. */
@@ -44,7 +46,7 @@ struct sequence {
     {
 #pragma unroll
         for (int c = 0; c < chunks; ++c)
-            load_box(to + c * tile_rows * row_bytes, map, barrier, c * chunk, item.first, item.h, item.b);
+            load_box(to + c * rows_of_item * row_bytes, map, barrier, c * chunk, item.first, item.h, item.b);
     }
 
     template <int chunks>
@@ -74,6 +76,8 @@ struct sequence {
         store_box(map, from, c * chunk, item.first + group * group_rows, item.h, item.b);
     }
 };
+
+typedef sequence_of<2> sequence;
 
 } // namespace sm90
 #endif

@@ -1,6 +1,6 @@
 /* Sharded (S2) attention by query: a query sees its last blocks of keys and, before them, its head's shard.
  *
- * The blocks that any of an item's 128 queries sees form a list in closed form: from the last query's own block down to
+ * The blocks that any of an item's queries sees form a list in closed form: from the last query's own block down to
  * the first query's window, then every stride-th one. Each lane of the producer's warp finds one run of a tile.
  */
 #ifndef SLAT_SM90_SHARD_ROWS_CUH
@@ -10,7 +10,9 @@
 namespace sm90
 {
 
-struct shard_rows : runs_of_keys {
+template <int GROUPS = 2> struct shard_rows : runs_of_keys<GROUPS> {
+    using runs_of_keys<GROUPS>::rows_of_item;
+
     int32_t block, runs;            /* keys of a block; runs of one */
     int32_t step_blocks, step_runs; /* from a tile to the next: the runs of a tile, in blocks and runs */
 
@@ -47,7 +49,7 @@ struct shard_rows : runs_of_keys {
             const slat_shards &s = p.shards;
             offset = shard_offset(s, slat_key_head(&p, item.h));
             position = item.first + (int32_t)(p.tk - p.tq);
-            last = min(position + tile_rows, (int32_t)p.tk) - 1;
+            last = min(position + rows_of_item, (int32_t)p.tk) - 1;
             left = 0;
             if (last < 0) return;
             own = last / walk.block;
@@ -63,7 +65,7 @@ struct shard_rows : runs_of_keys {
 
         __device__ __forceinline__ bool more() const { return left > 0; }
 
-        __device__ __forceinline__ void next(int32_t (&sight)[2], note &told)
+        __device__ __forceinline__ void next(int32_t (&sight)[GROUPS], note &told)
         {
             const slat_shards &s = p.shards;
             const int lane = threadIdx.x % warp_lanes;
@@ -86,7 +88,7 @@ struct shard_rows : runs_of_keys {
             const bool clears = __any_sync(~0u, full && end < slat_min(first + walk.run, p.tk));
             if (lane == 0) told.clears = clears;
 #pragma unroll
-            for (int g = 0; g < 2; ++g) {
+            for (int g = 0; g < GROUPS; ++g) {
                 const int32_t from = position + g * group_rows, to = from + group_rows - 1;
                 const bool any = __any_sync(~0u, full && first <= to && until >= from);
                 const bool whole =
@@ -107,7 +109,7 @@ struct shard_rows : runs_of_keys {
         int32_t position[2];
 
         __device__ __forceinline__ rows(const slat_problem &p, const shard_rows &walk, const work_item &item, int row)
-            : rows_of_runs(walk)
+            : rows_of_runs<shard_rows>(walk)
         {
 #pragma unroll
             for (int r = 0; r < 2; ++r) position[r] = item.first + row + 8 * r + (int32_t)(p.tk - p.tq);
@@ -115,6 +117,7 @@ struct shard_rows : runs_of_keys {
 
         __device__ __forceinline__ void mask(const note &told, uint32_t (&mask)[2]) const
         {
+            const shard_rows &walk = this->walk;
             mask[0] = mask[1] = 0;
 #pragma unroll 1
             for (int n = 0; n < walk.copies; ++n) {

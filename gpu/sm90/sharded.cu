@@ -6,10 +6,17 @@
 namespace sm90
 {
 
+template <class T, int D, int groups> void enqueue_shards(slat_session &session)
+{
+    const auto walk = shard_rows<groups>::of(session.problem, tile_shape<D>::keys, tile_shape<D>::keys);
+    enqueue_forward<T, D>(session, walk, walk.run);
+}
+
 template <class T, int D> void enqueue_sharded(slat_session &session)
 {
-    const shard_rows walk = shard_rows::of(session.problem, tile_shape<D>::keys, tile_shape<D>::keys);
-    enqueue_forward<T, D>(session, walk, walk.run);
+    if constexpr (most_groups < D >> 2)
+        if (has_many_items(session, most_groups<D>)) return enqueue_shards<T, D, most_groups<D>>(session);
+    enqueue_shards<T, D, 2>(session);
 }
 
 } // namespace sm90

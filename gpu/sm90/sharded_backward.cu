@@ -27,7 +27,7 @@ struct shard_tensors : sequence_tensors {
     {
         return walk.parts.count ? walk.parts.items() : sequence_tensors::items(p, walk, of_keys);
     }
-    static int64_t items(const slat_problem &p, const shard_rows &walk, bool of_keys)
+    static int64_t items(const slat_problem &p, const shard_rows<> &walk, bool of_keys)
     {
         return sequence_tensors::items(p, walk, of_keys);
     }
@@ -44,7 +44,7 @@ template <class T, int D> void backward_sharded(slat_session &session)
 {
     const slat_problem &p = session.problem;
     enqueue_backward<T, D>(
-        session, shard_tensors(), [&] { return shard_rows::of(p, tile_rows, group_rows); },
+        session, shard_tensors(), [&] { return shard_rows<>::of(p, tile_rows, group_rows); },
         [&](bool adds) { return shard_columns::of(p, grad_shape<D>::queries, adds); }, {}, work_of(p));
 }
 

@@ -9,13 +9,13 @@ namespace sm90
 {
 
 /* S = Q K^T of 64 rows; q and k are operands. */
-template <class T, int D>
+template <class T, int D, class Walk>
 __device__ __forceinline__ void scores(float (&s)[tile_shape<D>::keys / 2], uint32_t q, uint32_t k)
 {
-    typedef tile_shape<D> shape;
+    typedef forward_shape<D, Walk> shape;
 #pragma unroll
     for (int i = 0; i < D / 16; ++i)
-        wgmma<T, shape::keys>::ss(s, q + operand_step(i / 4 * tile_rows * row_bytes + i % 4 * 32),
+        wgmma<T, shape::keys>::ss(s, q + operand_step(i / 4 * shape::rows * row_bytes + i % 4 * 32),
                                   k + operand_step(i / 4 * shape::keys * row_bytes + i % 4 * 32), i > 0);
 }
 
@@ -38,7 +38,7 @@ template <class T, int D, class Walk>
 __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_problem &p, const Walk &walk,
                                         const forward_call &call, int group)
 {
-    typedef tile_shape<D> shape;
+    typedef forward_shape<D, Walk> shape;
     const int thread = threadIdx.x % group_threads;
     const int row = group * group_rows + thread / warp_lanes * 16 + thread % warp_lanes / 4;
     const bool leader = thread == 0;
@@ -58,9 +58,9 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
 #pragma unroll
         for (int i = 0; i < shape::stages; ++i)
             walk.template clear_gaps<shape::chunks, shape::keys>(shared_address(s.v[i]), group * group_threads + thread,
-                                                                 2 * group_threads);
+                                                                 shape::groups * group_threads);
         proxy_fence();
-        named_sync(1, 2 * group_threads);
+        named_sync(1, shape::groups * group_threads);
     }
     auto release = [&](uint64_t *barrier) {
         if (leader) barrier_arrive(barrier);
@@ -73,7 +73,7 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
     auto score = [&] {
         const uint32_t q = operand(shared_address(s.q[queries.slot]) + group * group_rows * row_bytes);
         wgmma_fence();
-        scores<T, D>(w, q, operand(shared_address(s.k[stage.slot])));
+        scores<T, D, Walk>(w, q, operand(shared_address(s.k[stage.slot])));
         wgmma_commit();
     };
     /* O += P V of the tile at `values`. */
@@ -111,7 +111,7 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
         barrier_arrive(&s.note_empty[note.slot]); /* each lane for what it read */
         stage.advance();
         note.advance();
-        return (sights >> 4) != 0;
+        return (sights >> 2 * shape::groups) != 0;
     };
 
     work_item item = take_item();
@@ -270,7 +270,7 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
             else if (call.plain)
                 store_rows<T, D>(o, factor, p, walk, item, row);
             else
-                hand_over<T, D>(o, factor, room, group);
+                hand_over<T, D, Walk>(o, factor, room, group);
             barrier_arrive(&s.item_done[slot]); /* each lane for what it wrote */
         };
         if (joins) {

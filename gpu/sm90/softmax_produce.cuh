@@ -47,12 +47,14 @@ __device__ __forceinline__ void walk_items(Room &s, const slat_problem &p, const
         for (bool begins = true; cursor.more(); begins = false) {
             tile_note<Walk> &told = s.note[note.slot];
             barrier_wait(&s.note_empty[note.slot], note.parity ^ 1);
-            int32_t sight[2];
+            int32_t sight[Walk::groups];
             cursor.next(sight, told.tile);
             if (lane == 0) {
                 told.item = items.slot;
                 told.begins = begins;
-                told.sights = sight[0] | sight[1] << 2 | cursor.more() << 4;
+                told.sights = cursor.more() << 2 * Walk::groups;
+#pragma unroll
+                for (int g = 0; g < Walk::groups; ++g) told.sights |= sight[g] << 2 * g;
             }
             barrier_arrive(&s.note_full[note.slot]); /* each lane for what it wrote */
             note.advance();
@@ -87,13 +89,13 @@ __device__ __forceinline__ void load_tile(const slat_problem &p, const Walk &wal
 
 /* The first V waits for the first K: all blocks of the card begin at once, and what a product waits for should not come
  * behind what is needed later. */
-constexpr int first_keys_barrier = 4, first_keys_threads = 2 * warp_lanes;
+constexpr int first_keys_barrier = 7, first_keys_threads = 2 * warp_lanes;
 
 template <int D, class Walk>
 __device__ __forceinline__ void load_keys(forward_room<D, Walk> &s, const slat_problem &p, const Walk &walk,
                                           const typename Walk::operand &q, const typename Walk::operand &k)
 {
-    typedef tile_shape<D> shape;
+    typedef forward_shape<D, Walk> shape;
     ring<shape::queries> queries;
     ring<shape::stages> stage;
     bool first = true;
@@ -125,7 +127,7 @@ template <int D, class Walk>
 __device__ __forceinline__ void load_values(forward_room<D, Walk> &s, const slat_problem &p, const Walk &walk,
                                             const typename Walk::operand &v)
 {
-    ring<tile_shape<D>::stages> stage;
+    ring<forward_shape<D, Walk>::stages> stage;
     bool first = true;
     for (ring<forward_room<D, Walk>::notes> note;; note.advance()) {
         const tile_note<Walk> &told = s.note[note.slot];

@@ -22,8 +22,8 @@ inline int twos(int n, int limit)
 /* What a group's queries see of a tile. */
 enum sight : int32_t { sees_none, sees_part, sees_all };
 
-/* 128 queries of head h: on a sequence from `first`; on a grid a box from (x, y, first), counted in q. Items end
- * with one whose `work` is 0. */
+/* The queries of a tile, 128 or 192, of head h: on a sequence from `first`; on a grid a box from (x, y, first), counted
+ * in q. Items end with one whose `work` is 0. */
 struct work_item {
     int32_t work, x, y, first, h, b;
     int32_t tiles; /* 0: the queries see nothing */
@@ -35,10 +35,21 @@ template <int D> struct tile_shape {
     static constexpr int keys = D <= 128 ? 128 : 64;
     static constexpr int chunks = (D + chunk - 1) / chunk;
     static constexpr int part = D % 128 == 0 ? 128 : D == 96 ? 96 : 64, parts = D / part; /* of O: columns a product */
-    static constexpr int stages = D <= 64 ? 4 : 2, queries = D <= 128 ? 2 : 1;            /* buffers */
-    static constexpr bool turns = D <= 64; /* the groups take turns at the tensor cores, tile by tile */
-    static constexpr int query_bytes = chunks * tile_rows * row_bytes, key_bytes = chunks * keys * row_bytes;
+    static constexpr int key_bytes = chunks * keys * row_bytes;
 };
+
+/* The loop of a walk whose items have Walk::groups groups of 64 queries, and as many warp groups that consume: two, or
+ * three where heads are narrow enough for three groups' accumulators. */
+template <int D, class Walk> struct forward_shape : tile_shape<D> {
+    static constexpr int groups = Walk::groups, rows = groups * group_rows, threads = (groups + 1) * group_threads;
+    static constexpr int stages = D > 64 ? 2 : groups == 3 ? 5 : 4, queries = D <= 128 ? 2 : 1; /* buffers */
+    static constexpr bool turns = D <= 64 && groups == 2; /* at the tensor cores, tile by tile */
+    static constexpr int registers = groups == 3 ? 160 : 232, producer_registers = groups == 3 ? 32 : 40; /* a thread */
+    static constexpr int query_bytes = tile_shape<D>::chunks * rows * row_bytes;
+};
+
+/* Groups of a walk that has any number of them. */
+template <int D> constexpr int most_groups = D <= 64 ? 3 : 2;
 
 /* What the copies of a tile of K, or of V, bring. */
 template <int D, class Walk> __device__ __forceinline__ int copied_bytes(const Walk &walk, bool values)
@@ -57,7 +68,7 @@ template <class Walk> struct tile_note {
 };
 
 template <int D, class Walk> struct forward_room {
-    typedef tile_shape<D> shape;
+    typedef forward_shape<D, Walk> shape;
     static constexpr int notes = 8, items = 4;
 
     alignas(1024) uint8_t q[shape::queries][shape::query_bytes]; /* O goes out through the rows of its Q */
@@ -69,12 +80,12 @@ template <int D, class Walk> struct forward_room {
     uint64_t note_full[notes], note_empty[notes];
     work_item item[items];
     tile_note<Walk> note[notes];
-    float lse[items][tile_rows]; /* until it is written */
+    float lse[items][shape::rows]; /* until it is written */
 };
 
 /* What a launch shares. */
 struct forward_call {
-    int32_t tiles, heads, group; /* work: tiles of 128 queries, heads of all batch
+    int32_t tiles, heads, group; /* work: tiles of queries, heads of all batch
                                     entries; heads that are taken together */
     int32_t small;               /* tiles, from the first one on, that are small work */
     float scale;                 /* of q.k, in powers of 2 */

@@ -45,18 +45,18 @@ __device__ __forceinline__ void store_rows(const float (&o)[tile_shape<D>::parts
 }
 
 /* Puts a group's rows of o into `room`, the item's Q. */
-template <class T, int D>
+template <class T, int D, class Walk>
 __device__ __forceinline__ void hand_over(const float (&o)[tile_shape<D>::parts][tile_shape<D>::part / 2],
                                           const float (&factor)[2], uint8_t *room, int group)
 {
-    typedef tile_shape<D> shape;
+    typedef forward_shape<D, Walk> shape;
     const int warp = threadIdx.x % group_threads / warp_lanes, lane = threadIdx.x % warp_lanes;
     const uint32_t to = shared_address(room) + group * group_rows * row_bytes;
     const int row = warp * 16 + lane % 16;
 #pragma unroll
     for (int c = 0; c < D; c += 16) {
         const float *x = &o[c / shape::part][c % shape::part / 2];
-        store_matrices(to + c / chunk * tile_rows * row_bytes + swizzle_128(row, c % chunk / 8 + lane / 16),
+        store_matrices(to + c / chunk * shape::rows * row_bytes + swizzle_128(row, c % chunk / 8 + lane / 16),
                        pack(T(), x[0] * factor[0], x[1] * factor[0]), pack(T(), x[2] * factor[1], x[3] * factor[1]),
                        pack(T(), x[4] * factor[0], x[5] * factor[0]), pack(T(), x[6] * factor[1], x[7] * factor[1]));
     }
@@ -83,7 +83,7 @@ template <int D, class Walk>
 __device__ __forceinline__ void write_items(forward_room<D, Walk> &s, const slat_problem &p, const Walk &walk,
                                             const forward_call &call, const typename Walk::operand &map)
 {
-    typedef tile_shape<D> shape;
+    typedef forward_shape<D, Walk> shape;
     const int lane = threadIdx.x % warp_lanes;
     ring<shape::queries> queries;
     for (ring<forward_room<D, Walk>::items> items;; items.advance()) {
@@ -93,12 +93,12 @@ __device__ __forceinline__ void write_items(forward_room<D, Walk> &s, const slat
         barrier_wait(&s.item_done[items.slot], items.parity);
         if (item.tiles && !call.plain && lane == 0) {
             for (int c = 0; c < shape::chunks && c * chunk < p.dv; ++c)
-                for (int group = 0; group < 2; ++group)
-                    walk.store_queries(p, &map, s.q[queries.slot] + (c * tile_rows + group * group_rows) * row_bytes, c,
-                                       group, item);
+                for (int group = 0; group < shape::groups; ++group)
+                    walk.store_queries(p, &map, s.q[queries.slot] + (c * shape::rows + group * group_rows) * row_bytes,
+                                       c, group, item);
             store_commit();
         }
-        for (int row = lane; p.lse.data && row < tile_rows; row += warp_lanes) {
+        for (int row = lane; p.lse.data && row < shape::rows; row += warp_lanes) {
             slat_point at;
             if (walk.query(p, item, row, at))
                 ((float *)p.lse.data)[slat_offset(&p.lse, item.b, at, item.h)] = s.lse[items.slot][row];
