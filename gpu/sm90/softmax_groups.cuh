@@ -72,7 +72,7 @@ template <int slot> struct grouped_state : softmax_state {
         return 4 * (pairs * u + i) + 2 * r;
     }
 
-    /* Raises row r's top to its landmarks and its own tokens where they go far beyond it, and takes the landmarks out
+    /* Raises row r's base to its landmarks and its own tokens where they go far beyond it, and takes the landmarks out
      * of the logits. own: slots of its own block. Whether the row's `shrink` has to be applied. */
     template <int N, int slots>
     __device__ __forceinline__ bool begin_row(int r, float (&w)[N], bool all, uint32_t own, float scale,
@@ -87,7 +87,7 @@ template <int slot> struct grouped_state : softmax_state {
             if (all && (threadIdx.x & 3) == 3) w[place(r, u, pairs - 1) + 1] = -CUDART_INF_F;
         }
         shrink[r] = 1;
-        const bool moves = __any_sync(~0u, off || greatest > top[r] + far);
+        const bool moves = __any_sync(~0u, off || greatest > (base[r] + headroom) * unit);
         float block_peak[slots];
         if (moves) {
 #pragma unroll

@@ -72,7 +72,7 @@ struct block_sums {
     }
 };
 
-/* While a block is under way, `top` and `base` are less its offset. A block that is earlier than a row's own adds the
+/* While a block is under way, `base` is less its offset. A block that is earlier than a row's own adds the
  * landmark's weight to the row's sum, when it has passed. */
 struct long_state : softmax_state {
     float offset[2]; /* what is added to the logits of the block, as powers of 2 */
@@ -100,7 +100,6 @@ struct long_state : softmax_state {
         offset[r] = next_offset;
         mark[r] = next_mark;
         base[r] = whole[r] - next_offset;
-        if (top[r] != -CUDART_INF_F) top[r] = base[r] * (far / headroom);
     }
 
     /* The same after the block's sum has been gathered; earlier: than row r's own. */

@@ -4,6 +4,7 @@
 #ifndef SLAT_SM90_SOFTMAX_STATE_CUH
 #define SLAT_SM90_SOFTMAX_STATE_CUH
 #include "wgmma.cuh"
+#include <cfloat>
 #include <math_constants.h>
 
 namespace sm90
@@ -37,29 +38,28 @@ __device__ __forceinline__ int32_t greater(int32_t peak, float a, float b)
     return __vimax3_s32(peak, __float_as_int(a), __float_as_int(b));
 }
 
-/* Logits are q.k; `scale` turns them into powers of 2 and is positive. Weights are relative to `top`: the greatest
+/* Logits are q.k; `scale` turns them into powers of 2 and is positive. Weights are relative to `base`: the greatest
  * logit of a row when it was last looked for, which is only done when a tile has one that is far greater. So a weight
  * is at most 2^headroom, and what has been summed is seldom shrunk. */
 struct softmax_state {
     typedef uint32_t columns[2]; /* masks of a thread's rows */
     static constexpr float headroom = 8;
 
-    float top[2], base[2]; /* base: top as a power of 2, 0 while there is none */
+    float base[2];         /* a power of 2; while there is none less than any */
     float sum[2];          /* this thread's share of the row's sum of weights */
     float shrink[2];       /* what the last tile made of the weights before it */
-    float far;             /* headroom, as a difference of logits */
+    float unit;            /* 1 / scale */
 
-    __device__ __forceinline__ explicit softmax_state(float scale) : far(headroom / scale) {}
+    __device__ __forceinline__ explicit softmax_state(float scale) : unit(1 / scale) {}
 
     /* A row's first logit: the sink, in natural units; -inf where there is none. */
     __device__ __forceinline__ void begin(float sink, float scale)
     {
-        top[0] = top[1] = -CUDART_INF_F;
-        base[0] = base[1] = sum[0] = sum[1] = 0;
+        base[0] = base[1] = -FLT_MAX;
+        sum[0] = sum[1] = 0;
         if (sink == -CUDART_INF_F) return;
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
-            top[r] = sink * log2_e / scale;
             base[r] = sink * log2_e;
             sum[r] = (threadIdx.x & 3) == 0 ? 1.0f : 0.0f;
         }
@@ -75,12 +75,12 @@ struct softmax_state {
                 if (!(mask[r] >> i & 1)) s[i / 2 * 4 + 2 * r + i % 2] = -CUDART_INF_F;
     }
 
-    /* Raises top where row r of a tile goes far beyond it; whether the row's `shrink` has to be applied. `peak` is the
+    /* Raises base where row r of a tile goes far beyond it; whether the row's `shrink` has to be applied. `peak` is the
      * greatest of the row's logits in this thread as integers, which order as the logits do from 0 up; where a row has
      * none of those, the logits themselves are compared. */
     template <int N> __device__ __forceinline__ bool rise(int r, int32_t peak, const float (&s)[N], float scale)
     {
-        const float limit = top[r] + far;
+        const float limit = (base[r] + headroom) * unit;
         shrink[r] = 1;
         if (!__any_sync(~0u, peak > __float_as_int(limit) || limit < 0)) return false;
         float greatest = row_max(peak < 0 ? -CUDART_INF_F : __int_as_float(peak));
@@ -95,11 +95,10 @@ struct softmax_state {
 
     __device__ __forceinline__ void raise(int r, float greatest, float scale)
     {
-        if (!(greatest > top[r])) return;
-        shrink[r] = exp2_fast((top[r] - greatest) * scale);
+        const float next = fmaxf(base[r], greatest * scale);
+        shrink[r] = exp2_fast(base[r] - next);
         sum[r] *= shrink[r];
-        top[r] = greatest;
-        base[r] = greatest * scale;
+        base[r] = next;
     }
 
     /* A logit's weight, relative to 2^level. */
