@@ -1,24 +1,28 @@
 /* Landmark attention: tiles of whole blocks, from the item's last block down to the first one; longer blocks have tiles
  * of their own (landmark_long.cuh).
  *
- * Each block has a slot of its own in a tile. V's landmark is never copied: its row and those behind a block that is
- * shorter than its slot stay 0 from the beginning on. Every other row of V is seen by some query of its head.
+ * Each block has a slot of its own in a tile: of 8 to 128 keys, the least that holds it. V's landmark is never copied:
+ * its row and those behind a block that is shorter than its slot stay 0 from the beginning on. Every other row of V is
+ * seen by some query of its head.
  */
 #include "attention.cuh"
 #include "landmark_long.cuh"
 #include "sequence.cuh"
 #include "sm90.h"
 #include "softmax_groups.cuh"
+#include "softmax_short.cuh"
 
 namespace sm90
 {
 
+constexpr int narrow_slot = 64, wide_slot = 128;
+
 template <int SLOT> struct landmark : sequence {
-    typedef grouped_state<SLOT> state;
+    typedef std::conditional_t<(SLOT < narrow_slot), short_state<SLOT>, grouped_state<SLOT>> state;
     static constexpr bool gaps = true;
 
     int32_t block;  /* tokens, at most SLOT */
-    int32_t copies; /* blocks of a tile: 1, 2 or 4 */
+    int32_t copies; /* blocks of a tile: a power of 2 */
 
     struct note {
         int32_t first; /* the block in slot 0; those before block 0 come as 0 */
@@ -106,6 +110,25 @@ template <int SLOT> struct landmark : sequence {
                 }
         }
 
+        __device__ __forceinline__ void mask(const note &told, short_columns &seen) const
+        {
+            constexpr int columns = SLOT / 4; /* of a slot, in a thread's row */
+            const int part = threadIdx.x % 4, skipped = max(-told.first, 0);
+            const uint32_t whole = first_columns(walk.block - 1, part) * (~0u / ((1u << columns) - 1));
+            seen.block = walk.block;
+#pragma unroll
+            for (int r = 0; r < 2; ++r) {
+                const int slot = min(own[r] - told.first, walk.copies), before = max(slot, 0); /* slots */
+                seen.earlier[r] = low_bits(before) & ~low_bits(skipped);
+                seen.ordinary[r] = whole & low_bits(before * columns) & ~low_bits(skipped * columns);
+                seen.own[r] = 0;
+                if (slot < skipped || slot == walk.copies) continue;
+                const int32_t seen_of_own = position + 8 * r - own[r] * walk.block + 1;
+                seen.ordinary[r] |= first_columns(min(seen_of_own, walk.block - 1), part) << slot * columns;
+                seen.own[r] = 1 << slot;
+            }
+        }
+
         __device__ __forceinline__ bool clears(const note &) const
         {
             return false;
@@ -114,8 +137,6 @@ template <int SLOT> struct landmark : sequence {
         template <int chunks, int keys> __device__ void clear(const note &, uint32_t, int, int) const {}
     };
 };
-
-constexpr int narrow_slot = 64, wide_slot = 128;
 
 template <class T, int D, int SLOT> void enqueue_blocks(slat_session &session)
 {
@@ -139,7 +160,10 @@ template <class T, int D> void enqueue_landmark(slat_session &session)
     if (block > tile_shape<D>::keys) return enqueue_long_blocks<T, D>(session);
     if constexpr (tile_shape<D>::keys >= wide_slot)
         if (block > narrow_slot) return enqueue_blocks<T, D, wide_slot>(session);
-    enqueue_blocks<T, D, narrow_slot>(session);
+    if (block > 32) return enqueue_blocks<T, D, narrow_slot>(session);
+    if (block > 16) return enqueue_blocks<T, D, 32>(session);
+    if (block > 8) return enqueue_blocks<T, D, 16>(session);
+    enqueue_blocks<T, D, 8>(session);
 }
 
 } // namespace sm90
@@ -147,7 +171,6 @@ template <class T, int D> void enqueue_landmark(slat_session &session)
 slat_status slat_sm90_landmark_check(const slat_problem &p)
 {
     SLAT_TRY(sm90::check_forward(p));
-    if (p.landmark_block < 8) return sm90::unsupported("block: fewer than 8 tokens are not served");
     return SLAT_OK;
 }
 
