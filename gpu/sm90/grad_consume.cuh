@@ -171,11 +171,30 @@ template <class T, int D, bool adds, class Walk> struct key_consumer : key_pair<
         return is_landmark(r) ? 0 : own_numbers();
     }
 
-    /* S^T becomes P^T. */
-    __device__ __forceinline__ void weigh(const work_item &item, const float2 (&first_lse)[8], uint32_t numbers,
-                                          bool all)
+    /* The lse, or c, of key r. numbers: of the tile, in shared memory. */
+    __device__ __forceinline__ auto lse_of(const work_item &item, const uint8_t *queries, uint32_t numbers, int r) const
     {
-        const uint32_t first = numbers + own_numbers(0), second = numbers + own_numbers(1);
+        if constexpr (Walk::short_blocks)
+            return is_landmark(r) ? (const float *)queries + lane() % 4 * 2
+                                  : pair::block_numbers_of(p, note(tile).tile, item, r);
+        else
+            return numbers + own_numbers(r);
+    }
+
+    /* Where its delta, or m, comes behind. */
+    __device__ __forceinline__ auto mean_of(const work_item &item, uint32_t numbers, int r) const
+    {
+        if constexpr (Walk::short_blocks)
+            return pair::block_numbers_of(p, note(tile).tile, item, r);
+        else
+            return numbers + own_numbers();
+    }
+
+    /* S^T becomes P^T. */
+    template <class Numbers>
+    __device__ __forceinline__ void weigh(const work_item &item, const float2 (&first_lse)[8], const Numbers &first,
+                                          const Numbers &second, bool all)
+    {
         pair::weigh(
             scores, call.scale_2, [&](int j) { return j < 8 ? first_lse[j] : load_numbers(first, j); }, second);
         if (all) return;
@@ -246,14 +265,14 @@ template <class T, int D, bool adds, class Walk> struct key_consumer : key_pair<
         const uint32_t numbers = shared_address(s.numbers[own]) + lane() % 4 * 8;
         float2 lse[8];
 #pragma unroll
-        for (int j = 0; j < 8; ++j) lse[j] = load_numbers(numbers + own_numbers(0), j);
-        pair::template lessen<false>(grad_p, numbers + own_numbers());
+        for (int j = 0; j < 8; ++j) lse[j] = load_numbers(lse_of(item, s.numbers[own], numbers, 0), j);
+        pair::template lessen<false>(grad_p, mean_of(item, numbers, 0), mean_of(item, numbers, 1));
         barrier_wait(&s.o_full[at], grad.parity);
         grad.advance();
         wgmma_fence();
         products(grad_p, own_keys(s.v), operand(shared_address(s.grad_o[at])), true);
         wgmma_commit();
-        weigh(item, lse, numbers, all);
+        weigh(item, lse, lse_of(item, s.numbers[own], numbers, 0), lse_of(item, s.numbers[own], numbers, 1), all);
         pack_weights<T>(weights, scores);
         wgmma_fence();
         add_rows(grad_v, weights, operand(shared_address(s.grad_o[at]), shape::queries * row_bytes));

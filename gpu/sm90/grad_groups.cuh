@@ -30,6 +30,9 @@ struct block_numbers {
 
     __device__ __forceinline__ bool has(int block) const { return block >= first && block < end; }
 
+    /* From a block's numbers to the next one's. */
+    __device__ __forceinline__ int step(int tile) const { return tile <= tiles - 1 - tile ? floats : -floats; }
+
     __device__ __forceinline__ float *at(int head, int tile, int block) const
     {
         const int mirrored = tiles - 1 - tile, column = block - first;

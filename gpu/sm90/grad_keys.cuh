@@ -21,7 +21,8 @@
  *   walk.parts.place(problem, item), walk.parts.parted   an item's place among those of all heads; how many a head has
  *   walk.place_keys(problem, item, n)                    the item's keys are the head's n-th 128
  * Where it is grouped (grad_groups.cuh), also
- *   walk.numbers(problem, note, item, group)   where the numbers of a tile's queries and a group's block lie
+ *   walk.numbers(problem, note, item, group)   where the numbers of a tile's queries and a group's block lie or, where
+ *                                              blocks are short, the block of a row of the item: threads read those
  *   walk.is_landmark(row)                      whether a row of a group is a landmark; where blocks are long
  *   walk.landmark(item, group)                 the row of a group's landmark instead, 64 where it has none
  */

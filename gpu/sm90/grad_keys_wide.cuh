@@ -22,7 +22,8 @@ template <int D, bool values, class Walk> struct wide_key_room {
     typedef grad_shape<D> shape;
     static constexpr int notes = sizeof(tile_note<Walk>) <= 512 ? 8 : 1, items = 2;
     static constexpr int queries = 2, grads = D > 192 && !values ? 1 : 2; /* buffers */
-    static constexpr int number_bytes = shape::number_bytes, block_bytes = Walk::grouped ? 2 * number_bytes : 0;
+    static constexpr int number_bytes = shape::number_bytes,
+                         block_bytes = Walk::grouped && !Walk::short_blocks ? 2 * number_bytes : 0;
     static constexpr bool has_values = !values;
 
     alignas(1024) uint8_t k[shape::key_bytes];
@@ -76,7 +77,7 @@ template <class T, int D, bool values, class Walk> struct wide_key_consumer : ke
     /* From the numbers of the queries in hand to those of the group's block, which come with their dO. */
     __device__ __forceinline__ uint32_t own_numbers() const
     {
-        if (!Walk::grouped) return 0;
+        if (!room::block_bytes) return 0;
         return shared_address(s.blocks[grad.slot]) + group * room::number_bytes - shared_address(s.numbers[query.slot]);
     }
 
@@ -93,7 +94,14 @@ template <class T, int D, bool values, class Walk> struct wide_key_consumer : ke
     __device__ __forceinline__ void weigh(float (&x)[32], const work_item &item, uint32_t numbers, bool all) const
     {
         const uint32_t own = own_numbers();
-        const uint32_t first = numbers + (is_landmark(0) ? 0 : own), second = numbers + (is_landmark(1) ? 0 : own);
+        const auto lse_of = [&](int r) {
+            if constexpr (Walk::short_blocks)
+                return is_landmark(r) ? (const float *)s.numbers[query.slot] + lane() % 4 * 2
+                                      : pair::block_numbers_of(p, note().tile, item, r);
+            else
+                return numbers + (is_landmark(r) ? 0 : own);
+        };
+        const auto first = lse_of(0), second = lse_of(1);
         pair::weigh(
             x, call.scale_2, [&](int j) { return load_numbers(first, j); }, second);
         if (all) return;
@@ -118,7 +126,11 @@ template <class T, int D, bool values, class Walk> struct wide_key_consumer : ke
         weigh(scores, item, numbers, all);
         if (!values) {
             wgmma_wait<0>();
-            pair::template lessen<true>(grad_p, numbers + own_numbers());
+            if constexpr (Walk::short_blocks)
+                pair::template lessen<true>(grad_p, pair::block_numbers_of(p, note().tile, item, 0),
+                                            pair::block_numbers_of(p, note().tile, item, 1));
+            else
+                pair::template lessen<true>(grad_p, numbers + own_numbers(), numbers);
             leave_grads();
             pair::differentiate(
                 grad_p, [&](int i) { return make_float2(scores[2 * i], scores[2 * i + 1]); }, numbers);

@@ -9,7 +9,7 @@
 namespace sm90
 {
 
-/* Copies the numbers of each group's block: a warp. */
+/* Copies the numbers of each group's block, where blocks are not short: a warp. */
 template <class Walk>
 __device__ __forceinline__ void load_block_numbers(uint8_t *to, int bytes, const slat_problem &p, const Walk &walk,
                                                    const typename Walk::note &told, const work_item &item,
@@ -23,6 +23,22 @@ __device__ __forceinline__ void load_block_numbers(uint8_t *to, int bytes, const
 __device__ __forceinline__ float2 load_numbers(uint32_t numbers, int j)
 {
     return load_floats(numbers + j * number_floats * 4);
+}
+
+/* The same of numbers in memory. */
+__device__ __forceinline__ float2 load_numbers(const float *numbers, int j)
+{
+    return *(const float2 *)(numbers + j * number_floats);
+}
+
+/* The second ones of eight queries. */
+__device__ __forceinline__ uint32_t second_numbers(uint32_t numbers)
+{
+    return numbers + grad_group * 4;
+}
+__device__ __forceinline__ const float *second_numbers(const float *numbers)
+{
+    return numbers + grad_group;
 }
 
 /* Where blocks are long: the row of a group's landmark, if there is one. */
@@ -52,10 +68,18 @@ template <class Walk> struct key_pair : landmark_row<Walk::long_blocks> {
             return false;
     }
 
+    /* Where blocks are short: a tile's numbers of the block of key r, in memory. */
+    __device__ __forceinline__ const float *block_numbers_of(const slat_problem &p, const typename Walk::note &told,
+                                                             const work_item &item, int r) const
+    {
+        const int row = group * group_rows + thread() / warp_lanes * 16 + lane() / 4 + 8 * r;
+        return walk.numbers(p, told, item, row) + lane() % 4 * 2;
+    }
+
     /* S^T becomes P^T. scale: to powers of 2; first(j): the first key's lse, or c, of two of the j-th eight queries;
      * second: where the other key's are, if they are others. */
-    template <int N, class Lse>
-    static __device__ __forceinline__ void weigh(float (&s)[N], float scale, const Lse &first, uint32_t second)
+    template <int N, class Lse, class Numbers>
+    static __device__ __forceinline__ void weigh(float (&s)[N], float scale, const Lse &first, const Numbers &second)
     {
 #pragma unroll
         for (int j = 0; j < N / 4; ++j) {
@@ -68,17 +92,21 @@ template <class Walk> struct key_pair : landmark_row<Walk::long_blocks> {
         }
     }
 
-    /* -delta, or -m. added: to dP^T; otherwise dP^T is added to it, and nothing is left to do when that is there. */
-    template <bool added, int N> static __device__ __forceinline__ void lessen(float (&grad_p)[N], uint32_t numbers)
+    /* -delta, or -m. added: to dP^T; otherwise dP^T is added to it, and nothing is left to do when that is there.
+     * second: as above, where blocks are short. */
+    template <bool added, int N, class Numbers>
+    static __device__ __forceinline__ void lessen(float (&grad_p)[N], const Numbers &numbers, const Numbers &second)
     {
         if (added) wgmma_ended(grad_p);
 #pragma unroll
         for (int j = 0; j < N / 4; ++j) {
-            const float2 less = load_numbers(numbers + grad_group * 4, j);
+            const float2 less = load_numbers(second_numbers(numbers), j);
+            const float2 less_2 = Walk::short_blocks ? load_numbers(second_numbers(second), j) : less;
             float *const x = grad_p + 4 * j;
 #pragma unroll
             for (int r = 0; r < 4; ++r) {
-                const float y = r % 2 ? less.y : less.x;
+                const float2 own = r < 2 ? less : less_2;
+                const float y = r % 2 ? own.y : own.x;
                 x[r] = added ? x[r] + y : y;
             }
         }

@@ -88,7 +88,7 @@ __device__ __forceinline__ void load_key_items(room &s, const slat_problem &p, c
             barrier_wait(&s.q_empty[at], query.parity ^ 1);
             load_copies<D>(walk, told.tile, s.q[at], &q, &s.q_full[at], head, item.b);
             if (lane < walk.pieces()) load_bytes(s.numbers[at] + lane * bytes, from, bytes, &s.q_full[at]);
-            if constexpr (Walk::grouped && !room::block_bytes)
+            if constexpr (Walk::grouped && !Walk::short_blocks && !room::block_bytes)
                 load_block_numbers(s.numbers[at] + shape::number_bytes, shape::number_bytes, p, walk, told.tile, item,
                                    &s.q_full[at]);
             barrier_expect_warp(&s.q_full[at], shape::query_bytes + room::number_bytes);

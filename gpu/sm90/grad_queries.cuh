@@ -4,8 +4,9 @@
  * A work item is 128 queries, two warp groups with 64 each. Q and dO are left operands in registers while keys pass, 64
  * at a time: S = Q K^T, P = 2^(S - lse), dP = dO V^T, dS = P (dP - delta), dQ += dS K, the last one under the next
  * keys' first two. The walk is the one of the forward pass, in tiles of 128 keys and runs of at most 64: each half of a
- * tile comes by itself. Where a walk is grouped each half is a slot with a block of its own (grad_groups.cuh). Where
- * blocks are long (grad_long.cuh) a tile is one half, and a block comes twice.
+ * tile comes by itself. Where a walk is grouped each half is a slot with a block of its own (grad_groups.cuh) or, where
+ * blocks are short, several of them (grad_short.cuh). Where blocks are long (grad_long.cuh) a tile is one half, and a
+ * block comes twice.
  */
 #ifndef SLAT_SM90_GRAD_QUERIES_CUH
 #define SLAT_SM90_GRAD_QUERIES_CUH
@@ -220,12 +221,13 @@ template <class T, int D, class Walk> struct query_consumer : block_in_hand<Walk
     template <bool first, bool all>
     __device__ __forceinline__ void take_block(const work_item &item, float (&scores)[32], float (&grad_p)[32])
     {
-        const auto block = [&] { return s.note[tile % room::notes].tile.first + half; };
-        grouped_rows<all> rows;
+        const auto block = [&] { return s.note[tile % room::notes].tile.first + half * (walk.copies >> 1); };
+        typename Walk::template block_rows<all> rows;
         const auto look = [&] {
             if (!all) typename Walk::rows(p, walk, item, row()).mask(block(), rows.seen);
         };
         look();
+        if constexpr (Walk::short_blocks) rows.begin(walk.numbers(p, item, block()), walk.sums, item, row());
         rows.weigh(scores, lse, call.scale_2);
         wgmma_wait<first ? 0 : 1>();
         wgmma_ended(grad_p);
@@ -233,7 +235,7 @@ template <class T, int D, class Walk> struct query_consumer : block_in_hand<Walk
         arrive(&s.v_empty[keys % room::v_stages]);
         look(); /* again, for there are no registers to keep it */
         rows.differentiate(scores, grad_p, delta);
-        rows.write(walk.numbers(p, item, block()), row());
+        if constexpr (!Walk::short_blocks) rows.write(walk.numbers(p, item, block()), row());
     }
 
     /* Ends the product before, whose operands give way to this one's. */

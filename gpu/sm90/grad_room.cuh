@@ -109,7 +109,8 @@ template <int D, bool adds, class Walk> struct key_room {
     typedef grad_shape<D> shape;
     static constexpr int notes = 8, items = 2;
     static constexpr int queries = D > 64 ? 3 : 2, grads = 2, outs = adds ? 1 : 2;     /* buffers */
-    static constexpr int number_bytes = (Walk::grouped ? 3 : 1) * shape::number_bytes; /* and of each group's block */
+    static constexpr int number_bytes =
+        (Walk::grouped && !Walk::short_blocks ? 3 : 1) * shape::number_bytes; /* and of each group's block */
     static constexpr int block_bytes = 0; /* of those that come with dO instead */
     static constexpr bool has_values = true;
 

@@ -112,21 +112,7 @@ template <int SLOT> struct landmark : sequence {
 
         __device__ __forceinline__ void mask(const note &told, short_columns &seen) const
         {
-            constexpr int columns = SLOT / 4; /* of a slot, in a thread's row */
-            const int part = threadIdx.x % 4, skipped = max(-told.first, 0);
-            const uint32_t whole = first_columns(walk.block - 1, part) * (~0u / ((1u << columns) - 1));
-            seen.block = walk.block;
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                const int slot = min(own[r] - told.first, walk.copies), before = max(slot, 0); /* slots */
-                seen.earlier[r] = low_bits(before) & ~low_bits(skipped);
-                seen.ordinary[r] = whole & low_bits(before * columns) & ~low_bits(skipped * columns);
-                seen.own[r] = 0;
-                if (slot < skipped || slot == walk.copies) continue;
-                const int32_t seen_of_own = position + 8 * r - own[r] * walk.block + 1;
-                seen.ordinary[r] |= first_columns(min(seen_of_own, walk.block - 1), part) << slot * columns;
-                seen.own[r] = 1 << slot;
-            }
+            see_slots<SLOT>(seen, position - told.first * walk.block, walk.block, walk.copies, max(-told.first, 0));
         }
 
         __device__ __forceinline__ bool clears(const note &) const

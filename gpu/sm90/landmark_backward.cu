@@ -1,9 +1,10 @@
 /* Landmark attention, backward: dq by query first, which leaves two numbers of each query row and block, then dk and dv
  * by key, which reads them. The numbers take workspace; so heads take turns where there are many keys. Blocks of up to
- * 64 tokens have walks of their own (landmark_backward.cuh), longer ones others (landmark_long_backward.cuh).
+ * 64 tokens have walks of their own (landmark_rows.cuh, landmark_columns.cuh), longer ones others
+ * (landmark_long_backward.cuh).
  */
 #include "backward.cuh"
-#include "landmark_backward.cuh"
+#include "landmark_columns.cuh"
 #include "landmark_long_backward.cuh"
 #include "sm90.h"
 
@@ -11,14 +12,14 @@ namespace sm90
 {
 
 /* Numbers of the blocks from `first` on, `end` at most: a line is what two tiles of queries have that share one. */
-static block_numbers numbers_of(const slat_problem &p, int32_t first, int32_t end)
+template <class Rows> static block_numbers numbers_of(const slat_problem &p, int32_t first, int32_t end)
 {
     block_numbers numbers = {};
     numbers.tiles = (int32_t)((p.tq + tile_rows - 1) / tile_rows);
     numbers.first = first;
     numbers.end = end;
     const auto blocks = [&](int32_t tile) {
-        return slat_max(slat_min(landmark_rows::blocks_of(p, (int64_t)tile * tile_rows), end) - first, 0);
+        return slat_max(slat_min(Rows::blocks_of(p, (int64_t)tile * tile_rows), end) - first, 0);
     };
     for (int32_t n = 0, last = numbers.tiles - 1; n <= last; ++n, --last)
         numbers.width = (int32_t)slat_max(numbers.width, blocks(last) + (last > n ? blocks(n) : 0));
@@ -29,19 +30,20 @@ static block_numbers numbers_of(const slat_problem &p, int32_t first, int32_t en
  * those of rows, take no more workspace than a copy of dq in f32, four floats a query row and 1 MiB. */
 struct landmark_turns {
     int64_t heads, floats; /* key heads of a set; room for its numbers */
-    int32_t blocks, range; /* all of them, and those of a range: even numbers */
+    int32_t blocks, range; /* all of them, and those of a range: whole sets */
 };
 
-static bool plan_turns(const slat_problem &p, landmark_turns &turns)
+template <class Rows> static bool plan_turns(const slat_problem &p, landmark_turns &turns)
 {
+    constexpr int32_t set = Rows::set;
     const int64_t rows = query_rows::of_sequence(p).count, heads = p.b * p.hk, group = p.hq / p.hk;
     const int64_t room = p.b * p.hq * (p.tq * (p.d + 4) - 2 * rows) + (1 << 18) - 2048;
-    turns.blocks = landmark_rows::blocks_of(p, p.tq);
-    for (turns.range = turns.blocks; turns.range >= 2; turns.range = (turns.range / 2 + 1) / 2 * 2) {
+    turns.blocks = Rows::blocks_of(p, p.tq);
+    for (turns.range = turns.blocks; turns.range >= set; turns.range = (turns.range / 2 + set - 1) / set * set) {
         int32_t width = 0;
         for (int32_t first = 0; first < turns.blocks; first += turns.range)
-            width = (int32_t)slat_max(width, numbers_of(p, first, first + turns.range).width);
-        const block_numbers numbers = numbers_of(p, 0, turns.range);
+            width = (int32_t)slat_max(width, numbers_of<Rows>(p, first, first + turns.range).width);
+        const block_numbers numbers = numbers_of<Rows>(p, 0, turns.range);
         const int64_t counters = heads * ((turns.blocks + turns.range - 1) / turns.range) * ordered_counters;
         const int64_t of_heads = group * numbers.lines() * width * block_numbers::floats;
         const int64_t most = (room - counters) / of_heads;
@@ -51,7 +53,7 @@ static bool plan_turns(const slat_problem &p, landmark_turns &turns)
             turns.floats = turns.heads * of_heads;
             return true;
         }
-        if (turns.range == 2) break;
+        if (turns.range == set) break;
     }
     return false;
 }
@@ -61,9 +63,9 @@ struct landmark_tensors : sequence_tensors {
     using sequence_tensors::items;
     using sequence_tensors::map;
 
-    static int64_t items(const slat_problem &, const landmark_columns &walk, bool)
+    template <int SLOT> static int64_t items(const slat_problem &, const landmark_columns<SLOT> &walk, bool)
     {
-        return (walk.sums.end - walk.sums.first) / 2;
+        return (walk.sums.end - walk.sums.first) / (2 * walk.slots);
     }
 
     static int64_t items(const slat_problem &p, const long_landmark_columns &walk, bool)
@@ -71,11 +73,12 @@ struct landmark_tensors : sequence_tensors {
         return (walk.slots_before(p, walk.sums.end) - walk.slots_before(p, walk.sums.first) + 1) / 2;
     }
 
-    static bool map(CUtensorMap *map, const slat_view &view, const slat_problem &p, const landmark_columns &walk,
+    template <int SLOT>
+    static bool map(CUtensorMap *map, const slat_view &view, const slat_problem &p, const landmark_columns<SLOT> &walk,
                     bool of_keys, int32_t columns, boxes kind)
     {
         if (!of_keys) return sequence_tensors::map(map, view, p, walk, of_keys, columns, kind);
-        const int32_t box = kind == boxes::of_items ? group_rows : walk.block;
+        const int32_t box = kind == boxes::of_items ? SLOT : walk.block;
         return slat_map_sequence(map, &view, p.b, p.tk, p.hk, columns, box);
     }
 
@@ -88,9 +91,9 @@ struct landmark_tensors : sequence_tensors {
 };
 
 /* What a walk by key begins with: the blocks from `first` on. */
-static void begin_columns(landmark_columns &walk, int32_t first)
+template <int SLOT> static void begin_columns(landmark_columns<SLOT> &walk, int32_t first)
 {
-    walk.first_item = first / 2;
+    walk.first_item = first / (2 * walk.slots);
 }
 
 static void begin_columns(long_landmark_columns &walk, int32_t first)
@@ -104,7 +107,9 @@ template <class T, int D, class Rows, class Columns> void landmark_backward(slat
     const slat_problem &p = session.problem;
     const landmark_tensors tensors;
     landmark_turns turns = {};
-    if (!plan_turns(p, turns)) {
+    if (!plan_turns<Rows>(p, turns)) {
+        if constexpr (Rows::short_blocks) /* fewer blocks at a time */
+            return landmark_backward<T, D, landmark_rows<group_rows>, landmark_columns<group_rows>>(session);
         session.refuse("block: numbers of two of them for all queries take more workspace than dq");
         return;
     }
@@ -130,7 +135,7 @@ template <class T, int D, class Rows, class Columns> void landmark_backward(slat
     for (int64_t head = 0; head < heads; head += turns.heads)
         for (int32_t first = 0; first < turns.blocks; first += turns.range, counters += ordered_counters) {
             const int32_t end = (int32_t)slat_min(first + turns.range, turns.blocks);
-            rows.sums = numbers_of(p, first, end);
+            rows.sums = numbers_of<Rows>(p, first, end);
             rows.sums.data = data;
             rows.sums.first_head = (int32_t)(head * group);
             rows.writes = p.grad_q.data && !first; /* all blocks make dq, once */
@@ -149,23 +154,30 @@ template <class T, int D, class Rows, class Columns> void landmark_backward(slat
         }
 }
 
+template <class T, int D, int SLOT> void landmark_backward_slots(slat_session &session)
+{
+    landmark_backward<T, D, landmark_rows<SLOT>, landmark_columns<SLOT>>(session);
+}
+
 } // namespace sm90
 
 slat_status slat_sm90_landmark_backward_check(const slat_problem &p)
 {
     SLAT_TRY(sm90::check_backward(p));
     if (p.scale < 0) return sm90::unsupported("scale: negative ones are not served");
-    if (p.landmark_block < 8) return sm90::unsupported("block: fewer than 8 tokens are not served");
     return SLAT_OK;
 }
 
 void slat_sm90_landmark_backward(slat_session &session)
 {
-    const bool longer = session.problem.landmark_block > sm90::group_rows;
+    const int32_t block = session.problem.landmark_block;
     sm90::for_grad_shape(session, [&](auto type, auto channels) {
         typedef decltype(type) T;
         constexpr int D = decltype(channels)::value;
-        return longer ? sm90::landmark_backward<T, D, sm90::long_landmark_rows, sm90::long_landmark_columns>
-                      : sm90::landmark_backward<T, D, sm90::landmark_rows, sm90::landmark_columns>;
+        return block > 64   ? sm90::landmark_backward<T, D, sm90::long_landmark_rows, sm90::long_landmark_columns>
+               : block > 32 ? sm90::landmark_backward_slots<T, D, 64>
+               : block > 16 ? sm90::landmark_backward_slots<T, D, 32>
+               : block > 8  ? sm90::landmark_backward_slots<T, D, 16>
+                            : sm90::landmark_backward_slots<T, D, 8>;
     });
 }

@@ -3,15 +3,15 @@
  */
 #ifndef SLAT_SM90_LANDMARK_LONG_BACKWARD_CUH
 #define SLAT_SM90_LANDMARK_LONG_BACKWARD_CUH
-#include "landmark_backward.cuh"
+#include "landmark_columns.cuh"
 #include "landmark_slots.cuh"
 
 namespace sm90
 {
 
 /* By query. */
-struct long_landmark_rows : landmark_slots<group_rows, landmark_rows> {
-    typedef landmark_slots<group_rows, landmark_rows> slots;
+struct long_landmark_rows : landmark_slots<group_rows, landmark_rows<group_rows>> {
+    typedef landmark_slots<group_rows, landmark_rows<group_rows>> slots;
     static constexpr bool grouped = false;
 
     struct cursor : slots::place_of_slot {
@@ -68,7 +68,7 @@ struct long_landmark_rows : landmark_slots<group_rows, landmark_rows> {
 
 /* By key: two slots that follow one another, a warp group each. An item's `first` and `x` are the slots' first keys,
  * `y` their landmarks' rows, 8 bits each: 64 where there is none. */
-struct long_landmark_columns : landmark_columns {
+struct long_landmark_columns : landmark_columns<group_rows> {
     static constexpr bool long_blocks = true;
 
     int32_t slots; /* of a block */
@@ -92,18 +92,18 @@ struct long_landmark_columns : landmark_columns {
         return item.y >> 8 * group & 255;
     }
 
-    struct cursor : landmark_columns::cursor {
+    struct cursor : landmark_columns<group_rows>::cursor {
         const int32_t other, marks; /* as the item's x and y */
 
         __device__ __forceinline__ cursor(const slat_problem &p, const long_landmark_columns &walk,
                                           const work_item &item)
-            : landmark_columns::cursor(p, walk, item), other(item.x), marks(item.y)
+            : landmark_columns<group_rows>::cursor(p, walk, item), other(item.x), marks(item.y)
         {
         }
 
         __device__ __forceinline__ void next(int32_t (&sight)[2], note &told)
         {
-            landmark_columns::cursor::next(sight, told);
+            landmark_columns<group_rows>::cursor::next(sight, told);
             if (threadIdx.x % warp_lanes) return;
             const int32_t position = told.first + (int32_t)(p.tk - p.tq);
             const int32_t last = min(position + walk.copies * run, (int32_t)p.tk) - 1;

@@ -57,6 +57,7 @@ template <bool LINE, bool DILATED> struct neighborhood_grid {
     typedef softmax_state state;
     typedef std::conditional_t<DILATED, group_maps<LINE>, CUtensorMap> operand;
     static constexpr bool gaps = false, grouped = false, long_blocks = false; /* as in sequence.cuh */
+    static constexpr bool short_blocks = false;
     static constexpr bool parts_queries = false, writes = true;
 
     sides q_shift, k_shift; /* log2 of a group's query box, of a run */

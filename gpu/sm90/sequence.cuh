@@ -11,7 +11,8 @@ template <int GROUPS> struct sequence_of {
     static constexpr int groups = GROUPS, rows_of_item = groups * group_rows;
     typedef softmax_state state;
     typedef CUtensorMap operand; /* where the copy engine finds a tensor */
-    static constexpr bool gaps = false, grouped = false, long_blocks = false, parts_queries = false;
+    static constexpr bool gaps = false, grouped = false, long_blocks = false, short_blocks = false;
+    static constexpr bool parts_queries = false;
     static constexpr bool writes = true; /* dq is wanted */
 
     /* Nothing is prepared for the masks of a group. */

@@ -21,6 +21,27 @@ struct short_columns {
     int32_t block;        /* tokens */
 };
 
+/* Rows at `past` and 8 further, counted from the first slot's first token on; the slots before `skipped` are empty. */
+template <int slot>
+__device__ __forceinline__ void see_slots(short_columns &seen, int32_t past, int32_t block, int slots, int skipped)
+{
+    constexpr int columns = slot / 4; /* of a slot, in a thread's row */
+    const int part = threadIdx.x % 4;
+    const uint32_t whole = first_columns(block - 1, part) * (~0u / ((1u << columns) - 1)); /* in every slot */
+    seen.block = block;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+        const int32_t at = past + 8 * r;
+        const int own = at < 0 ? -1 : at >= slots * block ? slots : at / block, before = max(own, 0);
+        seen.earlier[r] = low_bits(before) & ~low_bits(skipped);
+        seen.ordinary[r] = whole & low_bits(before * columns) & ~low_bits(skipped * columns);
+        seen.own[r] = 0;
+        if (own < skipped || own == slots) continue;
+        seen.ordinary[r] |= first_columns(min(at - own * block + 1, block - 1), part) << own * columns;
+        seen.own[r] = 1 << own;
+    }
+}
+
 /* slot: columns, fewer than 64. In a tile of which all is seen, every slot is full and holds an earlier block. */
 template <int slot> struct short_state : softmax_state {
     typedef short_columns columns;
@@ -61,6 +82,22 @@ template <int slot> struct short_state : softmax_state {
                 if (!(seen.ordinary[r] >> (2 * pairs * u + i) & 1)) w[place(r, u, i)] = -CUDART_INF_F;
             if (has_marks() && seen.earlier[r] >> u & 1) w[place(r, u, mark)] = x;
         }
+    }
+
+    /* What stands at the ends of slots goes back to the landmarks' columns. */
+    template <int N> static __device__ __forceinline__ void return_marks(float (&w)[N], int block)
+    {
+        const int last = block - 1, target = last % 8 / 2, column = last / 8 * 2 + last % 2;
+#pragma unroll
+        for (int r = 0; r < 2; ++r)
+#pragma unroll
+            for (int u = 0; u < N / (4 * pairs); ++u) {
+                const float x = __shfl_sync(~0u, w[place(r, u, mark)], 3, 4);
+                if (has_marks()) w[place(r, u, mark)] = 0;
+#pragma unroll
+                for (int i = 0; i < 2 * pairs; ++i)
+                    if (part() == target && column == i) w[place(r, u, i)] = x;
+            }
     }
 
     /* The greatest of this thread's logits of a slot, its mark left out where `ordinary`. */
