@@ -110,7 +110,7 @@ template <int slot> struct short_state : softmax_state {
         return x;
     }
 
-    /* Raises row r's top to its landmarks and its own tokens where they go far beyond it. own: slots of its own block.
+    /* Raises row r's base to its landmarks and its own tokens where they go far beyond it. own: slots of its own block.
      * Whether the row's `shrink` has to be applied. */
     template <int N> __device__ __forceinline__ bool begin_row(int r, float (&w)[N], uint32_t own, float scale)
     {
@@ -125,12 +125,12 @@ template <int slot> struct short_state : softmax_state {
         }
         if (!has_marks()) greatest = -CUDART_INF_F;
         shrink[r] = 1;
-        if (!__any_sync(~0u, off || greatest > top[r] + far)) return false;
+        if (!__any_sync(~0u, off || greatest > (base[r] + headroom) * unit)) return false;
 #pragma unroll
         for (int u = 0; u < slots; ++u)
             if (own >> u & 1) greatest = fmaxf(greatest, peak(r, u, w, false));
         raise(r, row_max(greatest), scale);
-        const float to = top[r] == -CUDART_INF_F ? 0 : top[r];
+        const float to = base[r] == -FLT_MAX ? 0 : base[r] * unit;
 #pragma unroll
         for (int u = 0; u < slots; ++u) {
             const float x = row_max(peak(r, u, w, true)), from = own >> u & 1 ? to : x == -CUDART_INF_F ? 0 : x;

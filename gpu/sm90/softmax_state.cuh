@@ -50,7 +50,7 @@ struct softmax_state {
     float shrink[2];       /* what the last tile made of the weights before it */
     float unit;            /* 1 / scale */
 
-    __device__ __forceinline__ explicit softmax_state(float scale) : unit(1 / scale) {}
+    __device__ __forceinline__ explicit softmax_state(float scale) : unit(fminf(1 / scale, FLT_MAX)) {}
 
     /* A row's first logit: the sink, in natural units; -inf where there is none. */
     __device__ __forceinline__ void begin(float sink, float scale)
