@@ -146,20 +146,29 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
             release(&s.v_empty[values.slot]);
         };
 
-        /* The scores in w become the weights of the tile at `stage`, and the next tile is waited for. running: there is
-         * a product that needs the old weights. */
+        /* Leaves the tile at `stage` for the next one, while its S comes: all that is left of it is here. */
+        bool all; /* columns are seen */
+        int k_slot;
+        auto own = values; /* where its V comes */
+        auto step = [&] {
+            all = sight() == sees_all;
+            k_slot = stage.slot;
+            own = own_values();
+            if (Walk::long_blocks) coming.advance();
+            more = leave();
+            if (more) arrive();
+        };
+
+        /* The scores in w become the weights of the tile that has been left. running: there is a product that needs the
+         * old weights. */
         auto weigh = [&](bool running) {
             wgmma_ended(w);
-            state.template weigh_tile<T>(w, weights, seen, sight() == sees_all, call.scale, [&](bool shrinks) {
-                const auto here = own_values();
-                if (Walk::long_blocks) coming.advance();
-                more = leave();
-                if (more) arrive();
+            state.template weigh_tile<T>(w, weights, seen, all, call.scale, [&](bool shrinks) {
                 if (running) {
                     wgmma_wait<0>();
                     release(&s.v_empty[values.slot]);
                 }
-                values = here;
+                values = own;
                 if (shrinks) {
 #pragma unroll
                     for (int n = 0; n < shape::parts; ++n)
@@ -229,6 +238,7 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
             }
             scored = false;
             look();
+            step();
             weigh(false);
             while (more && sight() != sees_none && !gathers) {
                 take_turn();
@@ -236,8 +246,9 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
                 look();
                 add();
                 give_turn();
+                step();
                 wgmma_wait<1>();
-                release(&s.k_empty[stage.slot]);
+                release(&s.k_empty[k_slot]);
                 weigh(true);
             }
             pending = !more;
