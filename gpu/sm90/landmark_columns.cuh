@@ -72,7 +72,7 @@ template <int SLOT> struct landmark_columns : sequence {
             told.first = first;
             told.head = from;
             told.clears_queries = position < 0;
-            if constexpr (short_blocks) told.made = landmark_rows<SLOT>::blocks_of(p, first / tile_rows * tile_rows);
+            if constexpr (short_blocks) told.made = landmark_rows<SLOT>::numbered(p, first / tile_rows * tile_rows);
 #pragma unroll
             for (int g = 0; g < 2; ++g) {
                 const int32_t own = key + g * slots * walk.block;

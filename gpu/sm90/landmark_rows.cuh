@@ -33,6 +33,13 @@ template <int SLOT> struct landmark_rows : sequence {
         return last < 0 ? 0 : (int32_t)(last / p.landmark_block / copies + 1) * copies;
     }
 
+    /* Those of them that come: where they have numbers at all. */
+    static __device__ __forceinline__ int32_t numbered(const slat_problem &p, int64_t first)
+    {
+        const int32_t all = blocks_of(p, first);
+        return half_empty(p, {all - copies}) ? all - copies / 2 : all;
+    }
+
     struct cursor {
         const slat_problem &p;
         const landmark_rows &walk;
@@ -79,9 +86,9 @@ template <int SLOT> struct landmark_rows : sequence {
                  (told.first + half * slots + i % slots) * block, head, b);
     }
 
-    __device__ __forceinline__ bool half_empty(const slat_problem &p, const note &told) const
+    static __device__ __forceinline__ bool half_empty(const slat_problem &p, const note &told)
     {
-        return (told.first + copies / 2) * block >= p.tk;
+        return (told.first + copies / 2) * p.landmark_block >= p.tk;
     }
 
     /* Where the numbers of a block and an item's queries belong; NULL: nowhere. */
