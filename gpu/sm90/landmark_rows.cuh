@@ -33,11 +33,11 @@ template <int SLOT> struct landmark_rows : sequence {
         return last < 0 ? 0 : (int32_t)(last / p.landmark_block / copies + 1) * copies;
     }
 
-    /* Those of them that come: where they have numbers at all. */
+    /* Those of them that come, and so have numbers: not half a set that is past the last key. */
     static __device__ __forceinline__ int32_t numbered(const slat_problem &p, int64_t first)
     {
-        const int32_t all = blocks_of(p, first);
-        return half_empty(p, {all - copies}) ? all - copies / 2 : all;
+        const int32_t all = blocks_of(p, first), half = all - copies / 2;
+        return half * p.landmark_block >= p.tk ? half : all;
     }
 
     struct cursor {
@@ -86,9 +86,9 @@ template <int SLOT> struct landmark_rows : sequence {
                  (told.first + half * slots + i % slots) * block, head, b);
     }
 
-    static __device__ __forceinline__ bool half_empty(const slat_problem &p, const note &told)
+    __device__ __forceinline__ bool half_empty(const slat_problem &p, const note &told) const
     {
-        return (told.first + copies / 2) * p.landmark_block >= p.tk;
+        return (told.first + copies / 2) * block >= p.tk;
     }
 
     /* Where the numbers of a block and an item's queries belong; NULL: nowhere. */
