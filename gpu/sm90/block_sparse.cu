@@ -16,9 +16,8 @@ template <class T, int D, bool bitmaps, int groups = 2> void enqueue_blocks(slat
 template <class T, int D> void enqueue(slat_session &session)
 {
     const slat_layout &l = session.problem.layout;
-    if constexpr (most_groups < D >> 2)
-        if (!l.indptr && has_many_items(session, most_groups<D>))
-            return enqueue_blocks<T, D, false, most_groups<D>>(session);
+    if constexpr (constexpr int groups = most_groups<D>; groups > 2)
+        if (!l.indptr && has_many_items(session, groups)) return enqueue_blocks<T, D, false, groups>(session);
     if (l.bitmap_of)
         enqueue_blocks<T, D, true>(session);
     else

@@ -52,8 +52,7 @@ struct corner {
 /* LINE: one dimension; runs are lines. Else runs are boxes whose lines have 8 keys, and query boxes have lines of 8
  * at most, so that a thread's two rows have the same z. DILATED: some dimension is. */
 template <bool LINE, bool DILATED> struct neighborhood_grid {
-    static constexpr int groups = 2;
-
+    static constexpr int groups = 2; /* of 64 queries in an item */
     typedef softmax_state state;
     typedef std::conditional_t<DILATED, group_maps<LINE>, CUtensorMap> operand;
     static constexpr bool gaps = false, grouped = false, long_blocks = false; /* as in sequence.cuh */

@@ -14,8 +14,8 @@ template <class T, int D, int groups> void enqueue_shards(slat_session &session)
 
 template <class T, int D> void enqueue_sharded(slat_session &session)
 {
-    if constexpr (most_groups < D >> 2)
-        if (has_many_items(session, most_groups<D>)) return enqueue_shards<T, D, most_groups<D>>(session);
+    if constexpr (constexpr int groups = most_groups<D>; groups > 2)
+        if (has_many_items(session, groups)) return enqueue_shards<T, D, groups>(session);
     enqueue_shards<T, D, 2>(session);
 }
 
