@@ -102,14 +102,14 @@ template <class Walk> struct rows_with_bitmaps : Walk::rows_of_lists {
     typedef typename Walk::rows_of_lists lists;
     typedef typename Walk::note note;
 
-    const slat_problem &p;
-    const int32_t first; /* of the item */
-    const int row;
+    const slat_problem *p;
+    int32_t first; /* of the item */
+    int row;
     int32_t place[2]; /* in their blocks */
 
     __device__ __forceinline__ rows_with_bitmaps(const slat_problem &p, const Walk &walk, const work_item &item,
                                                  int row)
-        : lists(p, walk, item, row), p(p), first(item.first), row(row)
+        : lists(p, walk, item, row), p(&p), first(item.first), row(row)
     {
 #pragma unroll
         for (int r = 0; r < 2; ++r) place[r] = (first + row + 8 * r) % walk.block_q;
@@ -117,7 +117,7 @@ template <class Walk> struct rows_with_bitmaps : Walk::rows_of_lists {
 
     __device__ __forceinline__ void mask(const note &told, uint32_t (&mask)[2]) const
     {
-        const Walk &walk = this->walk;
+        const Walk &walk = *this->walk;
         lists::mask(told, mask);
 #pragma unroll 1
         for (int n = 0; n < walk.copies; ++n) {
@@ -135,12 +135,12 @@ template <class Walk> struct rows_with_bitmaps : Walk::rows_of_lists {
     /* Of 8 keys of run n, from its `key`-th one on, those that some of the item's queries see, from `row` on. */
     __device__ uint32_t seen_by(const note &told, int n, int key, int row, int rows) const
     {
-        const Walk &walk = this->walk;
+        const Walk &walk = *this->walk;
         int32_t place = (first + row) % walk.block_q;
         uint32_t seen = 0;
-        for (int end = row + rows; row < end && first + row < p.tq && seen != 0xff; ++row) {
+        for (int end = row + rows; row < end && first + row < p->tq && seen != 0xff; ++row) {
             const int list = row >> walk.rows_shift;
-            const int32_t position = p.layout.causal ? first + row + (int32_t)(p.tk - p.tq) : INT32_MAX - 1;
+            const int32_t position = p->layout.causal ? first + row + (int32_t)(p->tk - p->tq) : INT32_MAX - 1;
             const int32_t width = min(told.end[n], position + 1) - told.first[n] - key;
             if (told.lists[n] >> list & 1 && width > 0) {
                 const uint32_t at = told.bitmap[n][list];
@@ -160,7 +160,7 @@ template <class Walk> struct rows_with_bitmaps : Walk::rows_of_lists {
         uint32_t seen = 0;
 #pragma unroll
         for (int r = 0; r < 2; ++r)
-            if (first + row + 8 * r < p.tq) seen |= own[r];
+            if (first + row + 8 * r < p->tq) seen |= own[r];
         for (int lanes = 4; lanes < warp_lanes; lanes *= 2) seen |= __shfl_xor_sync(~0u, seen, lanes);
         for (int lanes = 1; lanes < 4; lanes *= 2) seen &= __shfl_xor_sync(~0u, seen, lanes);
         return seen;
@@ -172,7 +172,7 @@ template <class Walk> struct rows_with_bitmaps : Walk::rows_of_lists {
     __device__ void clear(const note &told, uint32_t v, int thread, int threads, int first_run = 0) const
     {
         constexpr int share = tile_rows / 8;
-        const int run = this->walk.run, shift = this->walk.run_shift;
+        const int run = this->walk->run, shift = this->walk->run_shift;
         const uint32_t near = seen_by_warp(told);
         for (int key = thread / 8 * 8; key < keys; key += threads) {
             uint32_t seen = 0xff;

@@ -254,7 +254,7 @@ template <bool bitmaps, int GROUPS = 2> struct block_rows : runs_of_keys<GROUPS>
 
         __device__ __forceinline__ void mask(const note &told, uint32_t (&mask)[2]) const
         {
-            const block_rows &walk = this->walk;
+            const block_rows &walk = *this->walk;
             mask[0] = mask[1] = 0;
 #pragma unroll 1
             for (int n = 0; n < walk.copies; ++n) {

@@ -80,12 +80,12 @@ template <int SLOT> struct landmark : sequence {
     }
 
     struct rows {
-        const landmark &walk;
+        const landmark *walk;
         int32_t position; /* of the first row */
         int32_t own[2];   /* the rows' blocks, -1: none */
 
         __device__ __forceinline__ rows(const slat_problem &p, const landmark &walk, const work_item &item, int row)
-            : walk(walk), position(item.first + row + (int32_t)(p.tk - p.tq))
+            : walk(&walk), position(item.first + row + (int32_t)(p.tk - p.tq))
         {
 #pragma unroll
             for (int r = 0; r < 2; ++r) own[r] = position + 8 * r < 0 ? -1 : (position + 8 * r) / walk.block;
@@ -95,16 +95,16 @@ template <int SLOT> struct landmark : sequence {
         {
             const int part = threadIdx.x % 4;
             seen.ordinary[0] = seen.ordinary[1] = seen.blocks = 0;
-            seen.block = walk.block;
+            seen.block = walk->block;
 #pragma unroll 1
-            for (int n = 0; n < walk.copies; ++n)
+            for (int n = 0; n < walk->copies; ++n)
 #pragma unroll
                 for (int r = 0; r < 2; ++r) {
                     const int32_t block = told.first + n;
                     if (block < 0 || block > own[r]) continue;
                     const bool mine = block == own[r];
-                    const int32_t seen_of_own = position + 8 * r - block * walk.block + 1;
-                    const int32_t width = min(mine ? seen_of_own : walk.block, walk.block - 1);
+                    const int32_t seen_of_own = position + 8 * r - block * walk->block + 1;
+                    const int32_t width = min(mine ? seen_of_own : walk->block, walk->block - 1);
                     seen.ordinary[r] |= first_columns(width, part) << n * (SLOT / 4);
                     seen.blocks |= 1 << (8 * r + n + (mine ? 0 : 4));
                 }
@@ -112,7 +112,7 @@ template <int SLOT> struct landmark : sequence {
 
         __device__ __forceinline__ void mask(const note &told, short_columns &seen) const
         {
-            see_slots<SLOT>(seen, position - told.first * walk.block, walk.block, walk.copies, max(-told.first, 0));
+            see_slots<SLOT>(seen, position - told.first * walk->block, walk->block, walk->copies, max(-told.first, 0));
         }
 
         __device__ __forceinline__ bool clears(const note &) const

@@ -51,13 +51,13 @@ template <int KEYS> struct long_landmark : landmark_slots<KEYS, sequence_of_bloc
     struct rows : slots::rows {
         using slots::rows::rows;
 
-        __device__ __forceinline__ bool clears(const note &told) const { return this->walk.ordinary(told) < KEYS; }
+        __device__ __forceinline__ bool clears(const note &told) const { return this->walk->ordinary(told) < KEYS; }
 
         /* Zeroes V's landmark. */
         template <int chunks, int keys> __device__ void clear(const note &told, uint32_t v, int thread, int) const
         {
             if (thread < chunks * 8)
-                store_zeros(v + (thread / 8 * keys + this->walk.ordinary(told)) * row_bytes + thread % 8 * 16);
+                store_zeros(v + (thread / 8 * keys + this->walk->ordinary(told)) * row_bytes + thread % 8 * 16);
         }
     };
 };

@@ -77,19 +77,19 @@ template <int KEYS, class Walk> struct landmark_slots : Walk {
     }
 
     struct rows {
-        const landmark_slots &walk;
-        const int32_t position; /* of the first row */
+        const landmark_slots *walk;
+        int32_t position; /* of the first row */
 
         __device__ __forceinline__ rows(const slat_problem &p, const landmark_slots &walk, const work_item &item,
                                         int row)
-            : walk(walk), position(item.first + row + (int32_t)(p.tk - p.tq))
+            : walk(&walk), position(item.first + row + (int32_t)(p.tk - p.tq))
         {
         }
 
         /* Of ordinary tokens. */
         __device__ __forceinline__ void mask(const note &told, uint32_t (&seen)[2]) const
         {
-            const int most = walk.ordinary(told);
+            const int most = walk->ordinary(told);
 #pragma unroll
             for (int r = 0; r < 2; ++r)
                 seen[r] = first_columns(min(position + 8 * r - told.first + 1, most), threadIdx.x % 4);

@@ -176,16 +176,16 @@ template <bool LINE, bool DILATED> struct neighborhood : neighborhood_grid<LINE,
     /* ---- the mask ---- */
 
     struct rows {
-        const neighborhood &walk;
+        const neighborhood *walk;
         /* What the rows see of each dimension, [row][begin or end], in bits of a mask: a line is two of a thread's
          * bits, lines of a plane follow one another, planes too. Both rows have the same line, which is counted from
          * the thread's first key; LINE: each its own, in keys. */
         uint32_t line[2][2], plane[2][2], box[2][2];
 
-        __device__ __forceinline__ explicit rows(const neighborhood &walk) : walk(walk) {}
+        __device__ __forceinline__ explicit rows(const neighborhood &walk) : walk(&walk) {}
 
         __device__ __forceinline__ rows(const slat_problem &p, const neighborhood &walk, const work_item &item, int row)
-            : walk(walk)
+            : walk(&walk)
         {
             const int32_t line_bits = 2, plane_bits = line_bits << walk.k_shift.v[1];
 #pragma unroll
@@ -211,26 +211,26 @@ template <bool LINE, bool DILATED> struct neighborhood : neighborhood_grid<LINE,
 
         template <class Note> __device__ __forceinline__ void mask(const Note &told, uint32_t (&mask)[2]) const
         {
-            const int part = threadIdx.x % 4, width = walk.run / 4;
-            const uint32_t plane_bits = 2u << walk.k_shift.v[1];
+            const int part = threadIdx.x % 4, width = walk->run / 4;
+            const uint32_t plane_bits = 2u << walk->k_shift.v[1];
             mask[0] = mask[1] = 0;
 #pragma unroll 1
-            for (int n = 0; n < walk.copies; ++n) {
+            for (int n = 0; n < walk->copies; ++n) {
                 const int32_t *const first = told.first[n];
                 uint32_t bits[2];
                 if (LINE) {
 #pragma unroll
                     for (int r = 0; r < 2; ++r)
-                        bits[r] = first_columns(min((int32_t)line[r][1] - first[2], walk.run), part) &
+                        bits[r] = first_columns(min((int32_t)line[r][1] - first[2], walk->run), part) &
                                   ~first_columns((int32_t)line[r][0] - first[2], part);
                 } else {
                     const uint32_t lines = bits_between(line[0], first[2], 2) * 0x55555555u;
 #pragma unroll
                     for (int r = 0; r < 2; ++r) bits[r] = bits_between(plane[r], 2u * first[1], plane_bits) & lines;
-                    if (walk.deep) {
+                    if (walk->deep) {
 #pragma unroll
                         for (int r = 0; r < 2; ++r)
-                            bits[r] = bits[r] * walk.planes & bits_between(box[r], first[0] * plane_bits, width);
+                            bits[r] = bits[r] * walk->planes & bits_between(box[r], first[0] * plane_bits, width);
                     }
                 }
 #pragma unroll
@@ -255,10 +255,10 @@ template <bool LINE, bool DILATED> struct neighborhood : neighborhood_grid<LINE,
         __device__ void clear(const note &told, uint32_t v, int thread, int threads, int first_run = 0) const
         {
             for (int row = thread / 8; row < keys; row += threads / 8) {
-                const int n = first_run + row / walk.run, r = row % walk.run;
-                const int32_t z = r & ((1 << walk.k_shift.v[2]) - 1),
-                              y = r >> walk.k_shift.v[2] & ((1 << walk.k_shift.v[1]) - 1),
-                              x = r >> (walk.k_shift.v[2] + walk.k_shift.v[1]);
+                const int n = first_run + row / walk->run, r = row % walk->run;
+                const int32_t z = r & ((1 << walk->k_shift.v[2]) - 1),
+                              y = r >> walk->k_shift.v[2] & ((1 << walk->k_shift.v[1]) - 1),
+                              x = r >> (walk->k_shift.v[2] + walk->k_shift.v[1]);
                 if (told.first[n][2] + z < told.end[2] && told.first[n][1] + y < told.end[1] &&
                     told.first[n][0] + x < told.end[0])
                     continue;

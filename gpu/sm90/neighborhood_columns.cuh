@@ -293,7 +293,7 @@ template <bool LINE, bool DILATED> struct neighborhood_columns : neighborhood<LI
         __device__ __forceinline__ void set(int r, int d, const int2 &seen)
         {
             const int32_t from = LINE || d < 2 ? 0 : 2 * (threadIdx.x % 4);
-            const uint32_t bits = d == 2 ? 1 : d == 1 ? 2 : 2u << this->walk.k_shift.v[1];
+            const uint32_t bits = d == 2 ? 1 : d == 1 ? 2 : 2u << this->walk->k_shift.v[1];
             uint32_t(&to)[2] = d == 2 ? this->line[r] : d == 1 ? this->plane[r] : this->box[r];
             to[0] = (uint32_t)(seen.x - from) * bits;
             to[1] = (uint32_t)(seen.y - from) * bits;

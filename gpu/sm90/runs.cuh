@@ -80,16 +80,16 @@ template <int GROUPS = 2> struct runs_of_keys : sequence_of<GROUPS> {
 
 /* Rows of a walk by query whose notes are run_notes. */
 template <class Walk> struct rows_of_runs {
-    const Walk &walk;
+    const Walk *walk;
 
-    __device__ __forceinline__ explicit rows_of_runs(const Walk &walk) : walk(walk) {}
+    __device__ __forceinline__ explicit rows_of_runs(const Walk &walk) : walk(&walk) {}
 
     static __device__ __forceinline__ bool clears(const run_note &told) { return told.clears; }
 
     template <int chunks, int keys>
     __device__ void clear(const run_note &told, uint32_t v, int thread, int threads, int first_run = 0) const
     {
-        walk.template clear<chunks, keys>(told, v, thread, threads, first_run);
+        walk->template clear<chunks, keys>(told, v, thread, threads, first_run);
     }
 };
 

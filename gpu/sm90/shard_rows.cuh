@@ -117,7 +117,7 @@ template <int GROUPS = 2> struct shard_rows : runs_of_keys<GROUPS> {
 
         __device__ __forceinline__ void mask(const note &told, uint32_t (&mask)[2]) const
         {
-            const shard_rows &walk = this->walk;
+            const shard_rows &walk = *this->walk;
             mask[0] = mask[1] = 0;
 #pragma unroll 1
             for (int n = 0; n < walk.copies; ++n) {

@@ -52,7 +52,7 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
     uint32_t weights[shape::keys / 4];
     int32_t sights;      /* of the tile at `stage`, from its note */
     int32_t gathers = 0; /* likewise, where blocks are long: it comes without V, for the sum of its block */
-    bool scored = false; /* w holds the scores of the item's first tile */
+    bool scored = false; /* w holds the scores of the item's first tile, `seen` its columns */
 
     if constexpr (Walk::gaps) {
 #pragma unroll
@@ -115,17 +115,17 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
     };
 
     work_item item = take_item();
+    typename Walk::rows rows(p, walk, item, row);
+    typename Walk::state::columns seen; /* what this thread's rows see of a tile */
     while (item.work) {
         const float sink = p.sink.data ? ((const float *)p.sink.data)[item.h * p.sink.head] : -CUDART_INF_F;
-        const typename Walk::rows rows(p, walk, item, row);
         state.begin(sink, call.scale);
 #pragma unroll
         for (int n = 0; n < shape::parts; ++n)
 #pragma unroll
             for (int i = 0; i < shape::part / 2; ++i) o[n][i] = 0;
 
-        /* Finds what this thread's rows see of the tile at `stage`; rows of V that nobody sees become 0. */
-        typename Walk::state::columns seen;
+        /* Finds what is seen of the tile at `stage`; rows of V that nobody sees become 0. */
         auto look = [&] {
             if (sight() == sees_all) return;
             const typename Walk::note &tile = s.note[note.slot].tile;
@@ -235,9 +235,9 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
                 give_turn();
                 wgmma_wait<0>();
                 release(&s.k_empty[stage.slot]);
+                look();
             }
             scored = false;
-            look();
             step();
             weigh(false);
             while (more && sight() != sees_none && !gathers) {
@@ -269,13 +269,15 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
             arrive();
             joins = sight() != sees_none;
         }
-        auto end = [&] {
-            float factor[2], lse[2];
+        float factor[2], lse[2];
+        auto finish = [&] {
             state.finish(sink, factor, lse);
             if (thread % 4 == 0) {
                 s.lse[slot][row] = lse[0];
                 s.lse[slot][row + 8] = lse[1];
             }
+        };
+        auto leave_item = [&] {
             if (!item.tiles)
                 clear_rows(p, walk, item, group);
             else if (call.plain)
@@ -289,9 +291,12 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
             add();
             score();
             give_turn();
+            finish(); /* what does not need O is done while it comes */
+            rows = typename Walk::rows(p, walk, next, row);
+            look();
             wgmma_wait<1>();
             release(&s.v_empty[values.slot]);
-            end();
+            leave_item();
             wgmma_wait<0>();
             release(&s.k_empty[stage.slot]);
         } else {
@@ -299,7 +304,9 @@ __device__ __forceinline__ void consume(forward_room<D, Walk> &s, const slat_pro
                 add();
                 end_values();
             }
-            end();
+            finish();
+            leave_item();
+            rows = typename Walk::rows(p, walk, next, row);
         }
         scored = joins;
         item = next;

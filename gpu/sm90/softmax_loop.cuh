@@ -18,7 +18,7 @@
  *   Walk::gaps                                whether they leave rows out: walk.rows_of_copy(values) of each come, and
  *                                             walk.clear_gaps(v, ...) zeroes the others of V, once
  *   Walk::state                               what makes weights of logits; Walk::state::columns is what it is told
- *   Walk::rows(problem, walk, item, row)      a consumer thread's two rows
+ *   Walk::rows(problem, walk, item, row)      a consumer thread's two rows; can be assigned
  *     .mask(note, mask)                       the columns of a tile that they see
  *     .clears(note), .clear(note, v, ...)     zeroes V's rows that none of the item's queries sees
  *   Walk::long_blocks                       whether some tiles come without V, for a sum alone: softmax_long.cuh
