@@ -16,8 +16,9 @@ template <class T, int D, bool bitmaps> void backward_blocks(slat_session &sessi
     const bool makes = l.indptr && !l.t_indptr && (p.grad_k.data || p.grad_v.data);
     const simt::transposed made = makes ? simt::take_transposed(session, bitmaps) : simt::transposed{};
     enqueue_backward<T, D>(
-        session, sequence_tensors(), [&] { return block_rows<bitmaps>::of(l, tile_rows, 64); },
-        [&](bool) { return block_columns<bitmaps>::of(l, makes ? made : simt::by_key(l), grad_shape<D>::queries); }, made);
+        session, sequence_tensors(), [&] { return block_rows<bitmaps>::of(l, tile_rows, grad_shape<D>::keys_at_once); },
+        [&](bool) { return block_columns<bitmaps>::of(l, makes ? made : simt::by_key(l), grad_shape<D>::queries); },
+        made);
 }
 
 template <class T, int D> void backward(slat_session &session)

@@ -2,11 +2,11 @@
  * order.
  *
  * A work item is 128 queries, two warp groups with 64 each. Q and dO are left operands in registers while keys pass, 64
- * at a time: S = Q K^T, P = 2^(S - lse), dP = dO V^T, dS = P (dP - delta), dQ += dS K, the last one under the next
- * keys' first two. The walk is the one of the forward pass, in tiles of 128 keys and runs of at most 64: each half of a
- * tile comes by itself. Where a walk is grouped each half is a slot with a block of its own (grad_groups.cuh) or, where
- * blocks are short, several of them (grad_short.cuh). Where blocks are long (grad_long.cuh) a tile is one half, and a
- * block comes twice.
+ * at a time; narrow heads have registers for 128 keys instead, a whole tile: S = Q K^T, P = 2^(S - lse), dP = dO V^T,
+ * dS = P (dP - delta), dQ += dS K, the last one under the next keys' first two. The walk is the one of the forward
+ * pass, in tiles of 128 keys and, where 64 are taken, runs of at most those: each half of a tile comes by itself. Where
+ * a walk is grouped each half is a slot with a block of its own (grad_groups.cuh) or, where blocks are short, several
+ * of them (grad_short.cuh). Where blocks are long (grad_long.cuh) a tile is one half, and a block comes twice.
  */
 #ifndef SLAT_SM90_GRAD_QUERIES_CUH
 #define SLAT_SM90_GRAD_QUERIES_CUH
@@ -28,29 +28,35 @@ __device__ __forceinline__ void load_query_tiles(query_room<D, Walk> &s, const s
     constexpr int chunks = grad_shape<D>::chunks;
     const int lane = threadIdx.x % warp_lanes;
     ring<values ? room::v_stages : room::k_stages> stage;
-    uint32_t rows_parity = 0;
+    ring<room::rows> rows;
     for (ring<room::notes> note;; note.advance()) {
         const tile_note<Walk> &told = s.note[note.slot];
         barrier_wait(&s.note_full[note.slot], note.parity);
         if (told.item < 0) break;
         const work_item &item = s.item[told.item];
         if (!values && told.begins) {
-            barrier_wait(&s.rows_empty, rows_parity ^ 1);
-            rows_parity ^= 1;
+            uint64_t *const full = &s.rows_full[rows.slot];
+            barrier_wait(&s.rows_empty[rows.slot], rows.parity ^ 1);
             if (lane == 0) {
-                barrier_expect(&s.rows_full, 2 * room::rows_bytes);
-                walk.template load_queries<chunks>(p, s.q, &q, &s.rows_full, item);
-                walk.template load_queries<chunks>(p, s.grad_o, &grad_o, &s.rows_full, item);
+                barrier_expect(full, 2 * room::rows_bytes);
+                walk.template load_queries<chunks>(p, s.q[rows.slot], &q, full, item);
+                walk.template load_queries<chunks>(p, s.grad_o[rows.slot], &grad_o, full, item);
             }
             __syncwarp();
+            rows.advance();
         }
-        const int halves = walk.half_empty(p, told.tile) ? 1 : 2;
+        const int halves = room::whole || walk.half_empty(p, told.tile) ? 1 : 2;
         for (int half = 0; half < halves; ++half, stage.advance()) {
             uint64_t *const full = values ? &s.v_full[stage.slot] : &s.k_full[stage.slot];
             barrier_wait(values ? &s.v_empty[stage.slot] : &s.k_empty[stage.slot], stage.parity ^ 1);
-            for (int i = lane; i < chunks * (walk.copies >> 1); i += warp_lanes)
-                walk.load_half(told.tile, half, i, values ? s.v[stage.slot] : s.k[stage.slot], &operand, full,
-                               slat_key_head(&p, item.h), item.b);
+            uint8_t *const to = values ? s.v[stage.slot] : s.k[stage.slot];
+            const int head = slat_key_head(&p, item.h);
+            if constexpr (room::whole)
+                for (int i = lane; i < chunks * walk.copies; i += warp_lanes)
+                    walk.load(told.tile, i, to, &operand, full, head, item.b);
+            else
+                for (int i = lane; i < chunks * (walk.copies >> 1); i += warp_lanes)
+                    walk.load_half(told.tile, half, i, to, &operand, full, head, item.b);
             barrier_expect_warp(full, room::keys_bytes);
         }
         barrier_arrive(&s.note_empty[note.slot]);
@@ -73,6 +79,7 @@ struct turns {
 template <class T, int D, class Walk> struct query_consumer : block_in_hand<Walk::long_blocks> {
     typedef query_room<D, Walk> room;
     static constexpr bool long_blocks = Walk::long_blocks, takes_turns = !Walk::grouped && !long_blocks;
+    static constexpr int columns = room::keys / 2; /* a thread's, of both rows */
 
     room &s;
     const slat_problem &p;
@@ -85,9 +92,10 @@ template <class T, int D, class Walk> struct query_consumer : block_in_hand<Walk
     bool all, none, more; /* of the tile in hand: the group's queries see all its keys, or none of them; its item has
                              another one */
     float lse[2], delta[2];
-    uint32_t q[D / 16][4], grad_o[D / 16][4];
+    ring<room::rows> rows;                    /* the buffers of Q and dO */
+    uint32_t q[D / 16][4], grad_o[D / 16][4]; /* they themselves, where tiles come in halves */
     float grad_q[D / 2];
-    uint32_t grad_s[16]; /* of the keys before */
+    uint32_t grad_s[columns / 2]; /* of the keys before */
 
     __device__ __forceinline__ query_consumer(room &s, const slat_problem &p, const Walk &walk, const grad_call &call,
                                               int group)
@@ -116,12 +124,23 @@ template <class T, int D, class Walk> struct query_consumer : block_in_hand<Walk
                                     swizzle_128(at, i % 4 * 2 + lane() / 16));
     }
 
-    /* S or dP of 64 queries by 64 keys. */
-    static __device__ __forceinline__ void products(float (&c)[32], const uint32_t (&a)[D / 16][4], uint32_t b)
+    /* S or dP of 64 queries by the keys in hand. */
+    __device__ __forceinline__ void products(float (&c)[columns], const uint32_t (&a)[D / 16][4], const uint8_t *left,
+                                             const uint8_t *right) const
     {
+        const uint32_t b = operand(shared_address(right));
+        const uint32_t own = operand(shared_address(left) + group * group_rows * row_bytes);
+        wgmma_fence();
 #pragma unroll
-        for (int i = 0; i < D / 16; ++i)
-            wgmma<T, 64>::template rs<0>(c, a[i], b + operand_step(i / 4 * room::keys * row_bytes + i % 4 * 32), i > 0);
+        for (int i = 0; i < D / 16; ++i) {
+            const uint32_t step = b + operand_step(i / 4 * room::keys * row_bytes + i % 4 * 32);
+            if constexpr (room::whole)
+                wgmma<T, room::keys>::ss(c, own + operand_step(i / 4 * tile_rows * row_bytes + i % 4 * 32), step,
+                                         i > 0);
+            else
+                wgmma<T, room::keys>::template rs<0>(c, a[i], step, i > 0);
+        }
+        wgmma_commit();
     }
 
     /* dQ += dS K of the keys before. */
@@ -130,7 +149,7 @@ template <class T, int D, class Walk> struct query_consumer : block_in_hand<Walk
         const uint32_t k = operand(shared_address(s.k[(keys - 1) % room::k_stages]), room::keys * row_bytes);
         wgmma_fence();
 #pragma unroll
-        for (int i = 0; i < 4; ++i)
+        for (int i = 0; i < room::keys / 16; ++i)
             wgmma<T, D>::template rs<1>(grad_q, grad_s + 4 * i, k + operand_step(i * 16 * row_bytes), 1);
         wgmma_commit();
     }
@@ -154,20 +173,16 @@ template <class T, int D, class Walk> struct query_consumer : block_in_hand<Walk
     }
 
     /* S, then dP, of the keys in hand. */
-    __device__ __forceinline__ void issue_products(float (&scores)[32], float (&grad_p)[32])
+    __device__ __forceinline__ void issue_products(float (&scores)[columns], float (&grad_p)[columns])
     {
-        wgmma_fence();
-        products(scores, q, operand(shared_address(s.k[keys % room::k_stages])));
-        wgmma_commit();
-        wgmma_fence();
-        products(grad_p, grad_o, operand(shared_address(s.v[keys % room::v_stages])));
-        wgmma_commit();
+        products(scores, q, s.q[rows.slot], s.k[keys % room::k_stages]);
+        products(grad_p, grad_o, s.grad_o[rows.slot], s.v[keys % room::v_stages]);
     }
 
-    /* Half a tile, but for the end of the product before: dS, in f32, comes to be in `scores`. */
-    template <bool first> __device__ __forceinline__ void take_keys(const work_item &item, float (&scores)[32])
+    /* The keys in hand, but for the end of the product before: dS, in f32, comes to be in `scores`. */
+    template <bool first> __device__ __forceinline__ void take_keys(const work_item &item, float (&scores)[columns])
     {
-        float grad_p[32];
+        float grad_p[columns];
         take_values(item);
         if (takes_turns) turn.take();
         issue_products(scores, grad_p);
@@ -179,7 +194,8 @@ template <class T, int D, class Walk> struct query_consumer : block_in_hand<Walk
 
     /* The end of take_keys: S is done, and becomes dS. */
     template <bool first>
-    __device__ __forceinline__ void differentiate(const work_item &item, float (&scores)[32], float (&grad_p)[32])
+    __device__ __forceinline__ void differentiate(const work_item &item, float (&scores)[columns],
+                                                  float (&grad_p)[columns])
     {
         if constexpr (!Walk::grouped)
             weigh<first>(item, scores, grad_p);
@@ -193,20 +209,20 @@ template <class T, int D, class Walk> struct query_consumer : block_in_hand<Walk
     }
 
     template <bool first>
-    __device__ __forceinline__ void weigh(const work_item &item, float (&scores)[32], float (&grad_p)[32])
+    __device__ __forceinline__ void weigh(const work_item &item, float (&scores)[columns], float (&grad_p)[columns])
     {
 #pragma unroll
-        for (int i = 0; i < 32; ++i) scores[i] = exp2_fast(fmaf(scores[i], call.scale_2, -lse[i >> 1 & 1]));
+        for (int i = 0; i < columns; ++i) scores[i] = exp2_fast(fmaf(scores[i], call.scale_2, -lse[i >> 1 & 1]));
         wgmma_wait<first ? 0 : 1>();
         __syncwarp();
         arrive(&s.v_empty[keys % room::v_stages]);
 #pragma unroll
-        for (int i = 0; i < 32; ++i) scores[i] *= grad_p[i] - delta[i >> 1 & 1];
+        for (int i = 0; i < columns; ++i) scores[i] *= grad_p[i] - delta[i >> 1 & 1];
         if (!all) { /* here, for what a row does not see may be NaN in both */
             uint32_t mask[2];
             typename Walk::rows(p, walk, item, row()).mask(s.note[tile % room::notes].tile, mask);
 #pragma unroll
-            for (int i = 0; i < 32; ++i)
+            for (int i = 0; i < columns; ++i)
                 if (!(mask[i >> 1 & 1] >> (16 * half + 2 * (i / 4) + (i & 1)) & 1)) scores[i] = 0;
             if constexpr (long_blocks) {
                 const uint32_t last = walk.landmark(s.note[tile % room::notes].tile);
@@ -219,7 +235,8 @@ template <class T, int D, class Walk> struct query_consumer : block_in_hand<Walk
 
     /* The same where the keys are a block. */
     template <bool first, bool all>
-    __device__ __forceinline__ void take_block(const work_item &item, float (&scores)[32], float (&grad_p)[32])
+    __device__ __forceinline__ void take_block(const work_item &item, float (&scores)[columns],
+                                               float (&grad_p)[columns])
     {
         const auto block = [&] { return s.note[tile % room::notes].tile.first + half * (walk.copies >> 1); };
         typename Walk::template block_rows<all> rows;
@@ -239,7 +256,7 @@ template <class T, int D, class Walk> struct query_consumer : block_in_hand<Walk
     }
 
     /* Ends the product before, whose operands give way to this one's. */
-    template <bool first> __device__ __forceinline__ void end_keys(const float (&scores)[32])
+    template <bool first> __device__ __forceinline__ void end_keys(const float (&scores)[columns])
     {
         wgmma_wait<0>();
         __syncwarp();
@@ -269,7 +286,7 @@ template <class T, int D, class Walk> struct query_consumer : block_in_hand<Walk
         none = !Walk::grouped && own == sees_none; /* a block's numbers are read with those of rows beside them */
         if constexpr (long_blocks) this->gathers = __shfl_sync(~0u, told.tile.gathers, 0);
         more = sights >> 4;
-        halves = walk.half_empty(p, told.tile) ? 1 : 2;
+        halves = room::whole || walk.half_empty(p, told.tile) ? 1 : 2;
         half = 0;
     }
 
@@ -331,7 +348,6 @@ template <class T, int D, class Walk> struct query_consumer : block_in_hand<Walk
 
     __device__ __forceinline__ void run(const typename Walk::operand &map)
     {
-        uint32_t parity = 0; /* of Q and dO */
         turn.begin();
         for (ring<room::items> items;; items.advance()) {
             barrier_wait(&s.item_full[items.slot], items.parity);
@@ -341,13 +357,14 @@ template <class T, int D, class Walk> struct query_consumer : block_in_hand<Walk
             for (int i = 0; i < D / 2; ++i) grad_q[i] = 0;
             if (item.tiles) {
                 load_numbers(item);
-                barrier_wait(&s.rows_full, parity);
-                load_rows(q, s.q);
-                load_rows(grad_o, s.grad_o);
-                parity ^= 1;
+                barrier_wait(&s.rows_full[rows.slot], rows.parity);
+                if (!room::whole) {
+                    load_rows(q, s.q[rows.slot]);
+                    load_rows(grad_o, s.grad_o[rows.slot]);
+                }
                 take_note(); /* whose loads have come: so have those of the rows before, which no arrival may overtake
                               */
-                barrier_arrive(&s.rows_empty);
+                if (!room::whole) barrier_arrive(&s.rows_empty[rows.slot]);
                 take_keys_in_hand();
 #pragma unroll 1
                 for (bool left = true; left;) {
@@ -364,7 +381,7 @@ template <class T, int D, class Walk> struct query_consumer : block_in_hand<Walk
                         left = advance();
                         continue;
                     }
-                    float scores[32];
+                    float scores[columns];
                     take_keys<true>(item, scores);
                     left = advance();
                     end_keys<true>(scores);
@@ -379,6 +396,8 @@ template <class T, int D, class Walk> struct query_consumer : block_in_hand<Walk
                     __syncwarp();
                     arrive(&s.k_empty[(keys - 1) % room::k_stages]);
                 }
+                if (room::whole) barrier_arrive(&s.rows_empty[rows.slot]);
+                rows.advance();
             }
             if (walk.writes) write(map, item);
             barrier_arrive(&s.item_empty[items.slot]);
@@ -401,7 +420,8 @@ __global__ void __launch_bounds__(softmax_threads, 1)
     const int group = __shfl_sync(~0u, threadIdx.x / group_threads, 0);
     constexpr int consumers = 8; /* warps */
     if (threadIdx.x == 0) {
-        barrier_init(&s.rows_full, 1), barrier_init(&s.rows_empty, 2 * group_threads);
+        for (int i = 0; i < s.rows; ++i)
+            barrier_init(&s.rows_full[i], 1), barrier_init(&s.rows_empty[i], 2 * group_threads);
         for (int i = 0; i < s.k_stages; ++i)
             barrier_init(&s.k_full[i], warp_lanes), barrier_init(&s.k_empty[i], consumers);
         for (int i = 0; i < s.v_stages; ++i)

@@ -22,8 +22,9 @@ template <class T, int D, class narrow> struct wide_query_consumer : narrow {
     {
         auto &s = this->s;
         const uint32_t own = this->group * group_rows * row_bytes;
-        wide_products<T, D>(scores, shared_address(s.q) + own, shared_address(s.k[this->keys % room::k_stages]));
-        wide_products<T, D>(grad_p, shared_address(s.grad_o) + own, shared_address(s.v[this->keys % room::v_stages]));
+        wide_products<T, D>(scores, shared_address(s.q[0]) + own, shared_address(s.k[this->keys % room::k_stages]));
+        wide_products<T, D>(grad_p, shared_address(s.grad_o[0]) + own,
+                            shared_address(s.v[this->keys % room::v_stages]));
     }
 
     __device__ __forceinline__ void take_keys(const work_item &item)
@@ -54,7 +55,7 @@ template <class T, int D, class narrow> struct wide_query_consumer : narrow {
             sums.clear();
             if (item.tiles) {
                 this->load_numbers(item);
-                barrier_wait(&s.rows_full, parity);
+                barrier_wait(&s.rows_full[0], parity);
                 parity ^= 1;
                 this->take_note();
                 this->take_keys_in_hand();
@@ -72,7 +73,7 @@ template <class T, int D, class narrow> struct wide_query_consumer : narrow {
                     else
                         take_keys(item);
                 } while (this->advance());
-                barrier_arrive(&s.rows_empty);
+                barrier_arrive(&s.rows_empty[0]);
             }
             barrier_arrive(&s.item_empty[items.slot]);
             if (this->walk.writes)

@@ -11,6 +11,7 @@ namespace sm90
 template <int D> struct grad_shape {
     static constexpr bool wide = D > 128; /* dV and dK have a kernel each */
     static constexpr int queries = D <= 64 ? 128 : 64, keys = tile_rows;
+    static constexpr int keys_at_once = D <= 64 ? keys : 64; /* by query, where blocks are not grouped */
     static constexpr bool halves = queries > group_rows;
     static constexpr int chunks = D / chunk;
     static constexpr int part = chunk;
@@ -134,21 +135,25 @@ template <int D, bool adds, class Walk> struct key_room {
     tile_note<Walk> note[notes];
 };
 
-/* The room of grad_queries. Wide heads leave room for few keys, and none for dQ. */
+/* The room of grad_queries. Wide heads leave room for few keys, and none for dQ. Narrow ones have registers for whole
+ * tiles, if Q and dO stay here. */
 template <int D, class Walk> struct query_room {
     typedef grad_shape<D> shape;
     static constexpr bool wide = shape::wide;
-    static constexpr int k_stages = wide ? 2 : 4, v_stages = D > 192 ? 1 : k_stages; /* of half a tile */
-    static constexpr int items = 2, keys = 64;
+    static constexpr int keys = Walk::grouped || Walk::long_blocks ? 64 : shape::keys_at_once;
+    static constexpr bool whole = keys == tile_rows;
+    static constexpr int k_stages = wide ? 2 : 4, v_stages = D > 192 ? 1 : k_stages; /* of `keys` */
+    static constexpr int items = 2, rows = whole ? 2 : 1;                            /* rows: buffers of Q and dO */
     static constexpr int notes = sizeof(tile_note<Walk>) <= 512 ? 4 : 2;
-    static constexpr int rows_bytes = shape::key_bytes, keys_bytes = rows_bytes / 2; /* 128 queries, 64 keys */
+    static constexpr int rows_bytes = shape::key_bytes, keys_bytes = rows_bytes * keys / tile_rows;
+    static constexpr int out_bytes = rows_bytes / 2;
 
-    alignas(1024) uint8_t q[rows_bytes];
-    alignas(1024) uint8_t grad_o[rows_bytes];
+    alignas(1024) uint8_t q[rows][rows_bytes];
+    alignas(1024) uint8_t grad_o[rows][rows_bytes];
     alignas(1024) uint8_t k[k_stages][keys_bytes];
     alignas(1024) uint8_t v[v_stages][keys_bytes];
-    alignas(wide ? 8 : 1024) uint8_t out[2][wide ? 8 : keys_bytes]; /* dQ of each group */
-    uint64_t rows_full, rows_empty;
+    alignas(wide ? 8 : 1024) uint8_t out[2][wide ? 8 : out_bytes]; /* dQ of each group */
+    uint64_t rows_full[rows], rows_empty[rows];
     uint64_t k_full[k_stages], k_empty[k_stages], v_full[v_stages], v_empty[v_stages];
     uint64_t item_full[items], item_empty[items];
     uint64_t note_full[notes], note_empty[notes];

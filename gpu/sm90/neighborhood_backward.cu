@@ -11,10 +11,10 @@ template <bool LINE, bool DILATED> struct backward_grid : grid_tensors<LINE, DIL
     neighborhood<LINE, DILATED> by_query = {};
     neighborhood_columns<LINE, DILATED> by_key = {};
 
-    /* In tiles of `queries` by key. */
-    backward_grid(const slat_problem &p, int queries)
+    /* In runs of up to `keys` by query, in tiles of `queries` by key. */
+    backward_grid(const slat_problem &p, int keys, int queries)
     {
-        choose_boxes(p, tile_rows, 64, by_query);
+        choose_boxes(p, tile_rows, keys, by_query);
         choose_boxes(p, queries, queries, by_key);
         for (int d = 0; d < 3; ++d) by_key.dilation.v[d] = p.window[d].dilation;
     }
@@ -43,7 +43,7 @@ template <bool LINE, bool DILATED> struct backward_grid : grid_tensors<LINE, DIL
 
 template <class T, int D, bool LINE, bool DILATED> void neighborhood_backward(slat_session &session)
 {
-    const backward_grid<LINE, DILATED> grid(session.problem, grad_shape<D>::queries);
+    const backward_grid<LINE, DILATED> grid(session.problem, grad_shape<D>::keys_at_once, grad_shape<D>::queries);
     enqueue_backward<T, D>(
         session, grid, [&] { return grid.by_query; }, [&](bool) { return grid.by_key; });
 }

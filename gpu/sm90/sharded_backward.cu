@@ -44,7 +44,7 @@ template <class T, int D> void backward_sharded(slat_session &session)
 {
     const slat_problem &p = session.problem;
     enqueue_backward<T, D>(
-        session, shard_tensors(), [&] { return shard_rows<>::of(p, tile_rows, group_rows); },
+        session, shard_tensors(), [&] { return shard_rows<>::of(p, tile_rows, grad_shape<D>::keys_at_once); },
         [&](bool adds) { return shard_columns::of(p, grad_shape<D>::queries, adds); }, {}, work_of(p));
 }
 
