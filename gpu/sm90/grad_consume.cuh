@@ -334,6 +334,7 @@ template <class T, int D, bool adds, class Walk> struct key_consumer : key_pair<
         issue_scores();
         barrier_wait(&s.v_full, parity);
         wgmma_wait<0>();
+        if (adds && tile == 0) named_arrive(first_product_barrier, first_product_threads);
         if (!told.more)
             take_tile<true, true>(item, told);
         else {
@@ -386,6 +387,7 @@ template <class T, int D, bool adds, class Walk> struct key_consumer : key_pair<
             put_keys(grad_v, 1);
             put_keys(grad_k, call.scale);
         }
+        if (adds && tile == 0) named_arrive(first_product_barrier, first_product_threads);
         if constexpr (adds) convert_sums_together<T, D>(s, p, call, group, walk.piece() == grad_group);
     }
 };

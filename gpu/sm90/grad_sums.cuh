@@ -13,6 +13,9 @@
 namespace sm90
 {
 
+/* The consumers' first product; the spare warp waits for it. */
+constexpr int first_product_barrier = 6, first_product_threads = 2 * group_threads + warp_lanes;
+
 /* Waits, with the whole warp, until a counter has reached `count`, and with it whatever was written before. */
 __device__ __forceinline__ void wait_for(const int32_t *counter, int32_t count)
 {
@@ -90,7 +93,7 @@ template <int D> __device__ __forceinline__ void clear_first_sums(const slat_pro
 }
 
 /* The other places, then turns sums into dq until none are left: one warp. They come through shared memory, 32 rows of
- * 64 columns at a time. */
+ * 64 columns at a time. What the first products wait for comes before. */
 template <class T, int D, class Walk>
 __device__ __forceinline__ void convert_sums(key_room<D, true, Walk> &s, const slat_problem &p, const grad_call &call,
                                              bool fine)
@@ -102,6 +105,7 @@ __device__ __forceinline__ void convert_sums(key_room<D, true, Walk> &s, const s
     const int others = tiles.places - tiles.first;
     const float scale = call.scale;
     uint32_t taken = 0; /* pieces */
+    named_sync(first_product_barrier, first_product_threads);
     for (;;) {
         const int n = claim(call.claimed), unit = n - others;
         if (unit < 0) {
@@ -110,6 +114,9 @@ __device__ __forceinline__ void convert_sums(key_room<D, true, Walk> &s, const s
         }
         if (unit >= tiles.all) break;
         const int head = unit / tiles.head, set = head / call.set_heads, first = (unit - head * tiles.head) * 64;
+        const int b = head / p.hq;
+        uint16_t *const rows_to =
+            (uint16_t *)p.grad_q.data + lane % 4 * 2 + slat_offset(&p.grad_q, b, slat_at(0, 0, 0), head - b * p.hq);
         wait_for_items(call, set);
         float *const from = call.sums + ((int64_t)(head + sums_shift(call, set)) * tiles.head * 64 + first) * D;
         auto fetch = [&](int piece) {
@@ -130,8 +137,7 @@ __device__ __forceinline__ void convert_sums(key_room<D, true, Walk> &s, const s
                 const int row = first + piece % 2 * 32 + rows * grad_group + lane / 4;
                 slat_point at;
                 if (!call.rows.query(row, at)) continue;
-                uint16_t *const to = (uint16_t *)p.grad_q.data + slat_offset(&p.grad_q, head / p.hq, at, head % p.hq) +
-                                     piece / 2 * shape::part + lane % 4 * 2;
+                uint16_t *const to = rows_to + slat_offset(&p.grad_q, 0, at, 0) + piece / 2 * shape::part;
                 const int width = p.d - piece / 2 * shape::part;
                 const float2 *const y = (const float2 *)x + (fine ? rows * (shape::part * 4) + lane
                                                                   : rows / 2 * (shape::part * 8) + lane * 2 + rows % 2);
