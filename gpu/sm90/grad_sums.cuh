@@ -92,8 +92,8 @@ template <int D> __device__ __forceinline__ void clear_first_sums(const slat_pro
     for (int n; (n = claim(call.begun)) < tiles.first;) clear_sums<D>(call, tiles, n);
 }
 
-/* The other places, then turns sums into dq until none are left: one warp. They come through shared memory, 32 rows of
- * 64 columns at a time. What the first products wait for comes before. */
+/* Clears the other places, then turns sums into dq until none are left: one warp. Sums come through shared memory, 32
+ * rows of 64 columns at a time. It begins after the block's first product, whose operands the zeros would hold up. */
 template <class T, int D, class Walk>
 __device__ __forceinline__ void convert_sums(key_room<D, true, Walk> &s, const slat_problem &p, const grad_call &call,
                                              bool fine)
